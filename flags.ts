@@ -1,0 +1,332 @@
+#!/usr/bin/env bun
+// SPDX-License-Identifier: MIT
+/**
+ * Downloads country flags, one after the other: `flags.py`, Example 20-2 of
+ * _Fluent Python_ (2nd edition, by Luciano Ramalho), in TypeScript on Bun.
+ * Concurrent scripts import it, and are compared with it.
+ *
+ * `bun flags.ts --help` says what it can do as a command.
+ *
+ * @module
+ */
+import { mkdirSync, renameSync, rmSync } from "node:fs";
+import { basename, join } from "node:path";
+import { parseArgs } from "node:util";
+
+/** ISO 3166 codes of the 20 most populous countries, largest first. */
+export const POP20_CC: readonly string[] =
+  "CN IN US ID BR PK NG BD RU JP MX PH VN ET EG DE IR TR CD FR".split(" ");
+
+/** Where the flags are: on the book's web site. */
+export const BASE_URL: string = "https://www.fluentpython.com/data/flags";
+
+/** The folder for the flags, in the working directory. */
+export const DEST_DIR: string = "downloaded";
+
+// The book's limit. With none, a network call can block for minutes.
+const TIMEOUT_MS = 6100;
+
+/** Where flags come from, where they go, and how long one may take. */
+export interface DownloadOptions {
+  /** What stands before `/br/br.gif`. Default: {@link BASE_URL}. */
+  baseUrl?: string;
+  /** The folder, made if needed. Default: {@link DEST_DIR}. */
+  destDir?: string;
+  /** Milliseconds for one whole flag, to its last byte. Default: 6100. */
+  timeoutMs?: number;
+}
+
+/** Downloads the flags of some countries and returns how many it saved. */
+export type Downloader = (
+  codes: readonly string[],
+  options: Required<DownloadOptions>,
+) => Promise<number>;
+
+/**
+ * Saves an image in `destDir`. Whatever happens, the file of that name is
+ * whole: the old one or the new one. A link is replaced, not followed.
+ *
+ * @throws Error if it cannot be saved. The message gives the cause in plain
+ * words and the path; `cause` is the runtime's own error.
+ */
+export async function saveFlag(
+  image: Uint8Array,
+  filename: string,
+  { destDir = DEST_DIR }: DownloadOptions = {},
+): Promise<void> {
+  const path = join(destDir, filename);
+  const partial = `${path}.${crypto.randomUUID()}.tmp`;
+  try {
+    // Writing in place would lose the old file when the disk is full.
+    await Bun.write(partial, image);
+    renameSync(partial, path);
+  } catch (error) {
+    rmSync(partial, { force: true });
+    throw new Error(`${inPlainWords(error)}: ${path}`, { cause: error });
+  }
+}
+
+/**
+ * Gets the image at `{baseUrl}/{cc}/{cc}.gif`, with the code in lower case.
+ *
+ * @throws RangeError, before any request, if `cc` is not two letters A to Z.
+ * @throws Error if there is no complete GIF within `timeoutMs`. The message
+ * gives the cause in plain words and the URL; `cause` is the runtime's error.
+ */
+export async function getFlag(
+  cc: string,
+  { baseUrl = BASE_URL, timeoutMs = TIMEOUT_MS }: DownloadOptions = {},
+): Promise<Uint8Array<ArrayBuffer>> {
+  checkCode(cc);
+  const name = cc.toLowerCase();
+  const url = `${baseUrl}/${name}/${name}.gif`;
+  try {
+    const response = await fetch(url, {
+      redirect: "follow",
+      signal: AbortSignal.timeout(timeoutMs),
+      decompress: false, // of broken gzip, fetch would print a line itself
+    });
+    if (!response.ok) {
+      // An unread body would keep its connection.
+      await Promise.allSettled([response.body?.cancel()]);
+      throw new Error(`HTTP ${response.status} ${response.statusText}`.trim());
+    }
+    return wholeGif(new Uint8Array(await response.arrayBuffer()));
+  } catch (error) {
+    const why =
+      (error as Error).name === "TimeoutError"
+        ? `no complete answer within ${timeoutMs / 1000} s`
+        : inPlainWords(error);
+    throw new Error(`${why}: ${url}`, { cause: error });
+  }
+}
+
+/**
+ * Gets, saves and shows one flag. If that fails, says why on standard error
+ * and returns `false`, so that the others go on. From the book's threaded
+ * script; concurrent downloaders build on it.
+ */
+export async function downloadOne(
+  cc: string,
+  options: DownloadOptions = {},
+): Promise<boolean> {
+  const code = cc.toUpperCase();
+  try {
+    const image = await getFlag(cc, options);
+    await saveFlag(image, `${cc.toLowerCase()}.gif`, options);
+  } catch (error) {
+    await report(`${code}: ${(error as Error).message}`);
+    return false;
+  }
+  await print(Bun.stdout, `${code} `);
+  return true;
+}
+
+/**
+ * Downloads flags one after the other, in alphabetical order so that the
+ * order shows in the output. Returns how many it saved. The function to
+ * compare with concurrent ones.
+ */
+export async function downloadMany(
+  codes: readonly string[],
+  options: DownloadOptions = {},
+): Promise<number> {
+  let count = 0;
+  for (const cc of codes.map((code) => code.toUpperCase()).sort()) {
+    if (await downloadOne(cc, options)) count++;
+  }
+  return count;
+}
+
+/**
+ * Reads the command line, makes the folder, and times a downloader: that is
+ * all a sibling needs.
+ *
+ * ```ts
+ * import { downloadOne, main } from "./flags.ts";
+ *
+ * await main(async (codes, options) => {
+ *   const all = codes.map((cc) => downloadOne(cc, options));
+ *   return (await Promise.all(all)).filter(Boolean).length;
+ * });
+ * ```
+ *
+ * Sets `process.exitCode` to 1 if a flag was not saved, to 2 on a usage error.
+ *
+ * @param args what follows the script's name on the command line.
+ */
+export async function main(
+  downloader: Downloader,
+  args: readonly string[] = Bun.argv.slice(2),
+): Promise<void> {
+  const command = await readCommandLine(args);
+  if (!command) return;
+  const { codes, options, demo } = command;
+  try {
+    mkdirSync(options.destDir, { recursive: true });
+  } catch (error) {
+    return fail(1, `${inPlainWords(error)}: ${options.destDir}`);
+  }
+  const run = demo ? onDemoServer(downloader) : downloader;
+
+  const start = performance.now();
+  const count = await run(codes, options);
+  const elapsed = (performance.now() - start) / 1000;
+
+  const noun = count === 1 ? "download" : "downloads";
+  await print(Bun.stdout, `\n${count} ${noun} in ${elapsed.toFixed(2)}s\n`);
+  if (count < codes.length) process.exitCode = 1;
+  if (count === 0 && options.baseUrl === BASE_URL && !demo) {
+    await print(Bun.stderr, "With --demo it works without a network.\n");
+  }
+}
+
+/** Lets nothing but two letters A to Z get into a URL or a path. */
+function checkCode(cc: string): void {
+  if (!/^[a-z]{2}$/i.test(cc)) {
+    throw new RangeError(`not a two-letter code: ${JSON.stringify(cc)}`);
+  }
+}
+
+/** The GIF in an answer's body: believes the bytes, not the headers. */
+function wholeGif(body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const image = body[0] === 0x1f ? Bun.gunzipSync(body) : body;
+  const start = new TextDecoder().decode(image.subarray(0, 4));
+  if (start !== "GIF8" || image.at(-1) !== 0x3b) {
+    throw new Error("not a complete GIF");
+  }
+  return image;
+}
+
+/** What went wrong, without the runtime's codes and advice. */
+function inPlainWords(error: unknown): string {
+  // "ECONNREFUSED: Unable to connect. Is the computer able to access the url?"
+  // 'Malformed_HTTP_Response fetching "http://…". For more information, …'
+  // "ENOSPC: no space left on device, write '…'"
+  return (error as Error).message
+    .replace(/^\w+: /, "")
+    .replace(/^getaddrinfo \w+/, "cannot find host")
+    .replace(/ fetching ".*|[.?]( .*|$)|, \w+ '.*/s, "")
+    .replace(/_|(?<=[a-z])(?=[A-Z])/g, " ");
+}
+
+/** Writes to standard output or error. Where that fails, the script ends. */
+async function print(output: Bun.BunFile, text: string): Promise<void> {
+  await Bun.write(output, text).catch(() => process.exit(1));
+}
+
+/** Reports a failure in one line, on a terminal not amid a line of codes. */
+async function report(failure: string): Promise<void> {
+  const start = process.stderr.isTTY ? "\n" : "";
+  await print(Bun.stderr, `${start}${failure.replace(/\s+/g, " ")}\n`);
+}
+
+/** Reports why nothing was begun. */
+async function fail(status: number, why: string): Promise<void> {
+  process.exitCode = status;
+  await print(Bun.stderr, `${why}\n`);
+}
+
+// The command line.
+
+/** Returns nothing where help or a usage error has said it all. */
+async function readCommandLine(args: readonly string[]) {
+  if (args.includes("-h") || args.includes("--help")) {
+    return print(Bun.stdout, help());
+  }
+  try {
+    return parseCommandLine(args);
+  } catch (error) {
+    const what = (error as Error).message.replace(/\.\s.*/s, "");
+    return fail(2, `${what}\nTry 'bun ${basename(Bun.main)} --help'.`);
+  }
+}
+
+function parseCommandLine(args: readonly string[]) {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: {
+      server: { type: "string", short: "s" },
+      dest: { type: "string", short: "d", default: DEST_DIR },
+      timeout: { type: "string", short: "t", default: `${TIMEOUT_MS / 1000}` },
+      demo: { type: "boolean", default: false },
+    },
+  });
+  const { server = BASE_URL, dest: destDir, timeout, demo } = values;
+  positionals.forEach(checkCode);
+  if (demo && values.server !== undefined) {
+    throw new Error("--demo has a server of its own: leave out --server");
+  }
+  if (!/^https?:\/\/[^\s?#]+$/i.test(server) || !URL.canParse(server)) {
+    throw new Error(`not an http or https URL: ${JSON.stringify(server)}`);
+  }
+  if (destDir === "") throw new Error("--dest needs the name of a folder");
+  const seconds = Number(timeout);
+  if (!(seconds > 0 && seconds < Infinity)) {
+    throw new Error(`not a number of seconds: ${JSON.stringify(timeout)}`);
+  }
+  const codes = new Set(positionals.map((cc) => cc.toUpperCase()));
+  const baseUrl = server.replace(/\/+$/, "");
+  const timeoutMs = Math.min(seconds * 1000, Number.MAX_SAFE_INTEGER);
+  return {
+    codes: codes.size > 0 ? [...codes] : POP20_CC,
+    options: { baseUrl, destDir, timeoutMs },
+    demo,
+  };
+}
+
+function help(): string {
+  return `Usage: bun ${basename(Bun.main)} [options] [CC ...]
+
+Downloads country flags.
+
+  CC                 two-letter country codes, in any case
+                     (default: the ${POP20_CC.length} most populous countries)
+  -s, --server URL   where the flags are
+                     (default: ${BASE_URL})
+  -d, --dest DIR     where to save them (default: ${DEST_DIR})
+  -t, --timeout SEC  give up on a flag after SEC seconds (default: ${TIMEOUT_MS / 1000})
+      --demo         get the flags from a server inside the script:
+                     no network needed
+  -h, --help         show this help and end
+`;
+}
+
+// The demo server.
+
+/** Has a downloader ask a server inside this script. */
+function onDemoServer(downloader: Downloader): Downloader {
+  return async (codes, options) => {
+    const server = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      async fetch(request) {
+        await Bun.sleep(100);
+        const path = new URL(request.url).pathname.toUpperCase();
+        const cc = POP20_CC.find((code) => path === `/${code}/${code}.GIF`);
+        if (!cc) return new Response("no such flag", { status: 404 });
+        return new Response(stripes(cc));
+      },
+    });
+    // The user's proxy cannot reach this server.
+    const { no_proxy, NO_PROXY } = process.env;
+    process.env["no_proxy"] = [server.hostname, no_proxy || NO_PROXY].join();
+    try {
+      const baseUrl = server.url.origin;
+      return await downloader(codes, { ...options, baseUrl });
+    } finally {
+      await server.stop(true);
+    }
+  };
+}
+
+/** A GIF of 3 by 2 pixels: three stripes in colours drawn from the code. */
+function stripes(cc: string): Buffer<ArrayBuffer> {
+  const screen = "47494638396103000200910000";
+  const colours = Bun.MD5.hash(cc, "hex").slice(0, 24);
+  const pixels = "2c00000000030002000002044428302a003b";
+  return Buffer.from(screen + colours + pixels, "hex");
+}
+
+if (import.meta.main) await main(downloadMany);
