@@ -177,7 +177,7 @@ export async function main(
   await print(Bun.stdout, `\n${count} ${noun} in ${elapsed.toFixed(2)}s\n`);
   if (count < codes.length) process.exitCode = 1;
   if (count === 0 && options.baseUrl === BASE_URL && !demo) {
-    await print(Bun.stderr, "With --demo it works without a network.\n");
+    await print(Bun.stderr, "With --demo, no network is needed.\n");
   }
 }
 
