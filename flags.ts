@@ -184,7 +184,9 @@ export async function main(
 /** Lets nothing but two letters A to Z get into a URL or a path. */
 function checkCode(cc: string): void {
   if (!/^[a-z]{2}$/i.test(cc)) {
-    throw new RangeError(`not a two-letter code: ${JSON.stringify(cc)}`);
+    throw new RangeError(
+      `not a two-letter country code: ${JSON.stringify(cc)}`,
+    );
   }
 }
 
@@ -256,15 +258,18 @@ function parseCommandLine(args: readonly string[]) {
   const { server = BASE_URL, dest: destDir, timeout, demo } = values;
   positionals.forEach(checkCode);
   if (demo && values.server !== undefined) {
-    throw new Error("--demo has a server of its own: leave out --server");
+    throw new Error("--demo brings its own server: leave out --server");
   }
   if (!/^https?:\/\/[^\s?#]+$/i.test(server) || !URL.canParse(server)) {
-    throw new Error(`not an http or https URL: ${JSON.stringify(server)}`);
+    const what = "an http or https URL with no ? or #";
+    throw new Error(`--server takes ${what}, not ${JSON.stringify(server)}`);
   }
-  if (destDir === "") throw new Error("--dest needs the name of a folder");
+  if (destDir === "") throw new Error("--dest takes a folder, not nothing");
   const seconds = Number(timeout);
   if (!(seconds > 0 && seconds < Infinity)) {
-    throw new Error(`not a number of seconds: ${JSON.stringify(timeout)}`);
+    throw new Error(
+      `--timeout takes seconds above 0, not ${JSON.stringify(timeout)}`,
+    );
   }
   const codes = new Set(positionals.map((cc) => cc.toUpperCase()));
   const baseUrl = server.replace(/\/+$/, "");
@@ -287,8 +292,7 @@ Downloads country flags.
                      (default: ${BASE_URL})
   -d, --dest DIR     where to save them (default: ${DEST_DIR})
   -t, --timeout SEC  give up on a flag after SEC seconds (default: ${TIMEOUT_MS / 1000})
-      --demo         get the flags from a server inside the script:
-                     no network needed
+      --demo         ask a server inside the script: no network needed
   -h, --help         show this help and end
 `;
 }
