@@ -320,7 +320,7 @@ describe("bun flags.ts", () => {
       const cwd = folder();
       expect(await run(["br", "B1"], { cwd })).toEqual({
         stdout: "",
-        stderr: `not a two-letter country code: "B1"\nTry 'bun flags.ts --help'.\n`,
+        stderr: `not a two-letter code: "B1"\nTry 'bun flags.ts --help'.\n`,
         status: 2,
       });
       expect(contents(cwd)).toEqual({});
@@ -719,7 +719,7 @@ describe("downloadOne", () => {
     for (const cc of ["../x", "", "B1", "br\nx"]) {
       const ran = await captured(() => downloadOne(cc, options));
       expect(ran.stderr.trim()).toStartWith(
-        `${cc.toUpperCase().replace("\n", " ")}: not a two-letter country code`,
+        `${cc.toUpperCase().replace("\n", " ")}: not a two-letter code`,
       );
       expect(ran.stderr.trim()).not.toContain("\n");
       expect(ran).toMatchObject({ result: false, stdout: "" });
@@ -1102,7 +1102,7 @@ describe.skipIf(!existsSync(README))("README.md", () => {
     });
     expect(contents(join(options.cwd, "flags"))).toEqual(flags(["BR"]));
     const { stderr, status } = await run(["J1"], options);
-    expect(stderr).toContain("No flag: not a two-letter country code");
+    expect(stderr).toContain("No flag: not a two-letter code");
     expect(status).toBe(1);
   });
 

@@ -13,7 +13,7 @@ import { mkdirSync, renameSync, rmSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 
-/** ISO 3166 codes of the 20 most populous countries, largest first. */
+/** ISO 3166 codes of the 20 most populous countries, as the book has them. */
 export const POP20_CC: readonly string[] =
   "CN IN US ID BR PK NG BD RU JP MX PH VN ET EG DE IR TR CD FR".split(" ");
 
@@ -26,9 +26,9 @@ export const DEST_DIR: string = "downloaded";
 // The book's limit. With none, a network call can block for minutes.
 const TIMEOUT_MS = 6100;
 
-/** Where flags come from, where they go, and how long one may take. */
+/** Where flags come from, where they go, how long each may take. */
 export interface DownloadOptions {
-  /** What stands before `/br/br.gif`. Default: {@link BASE_URL}. */
+  /** What goes before `/br/br.gif` in a URL. Default: {@link BASE_URL}. */
   baseUrl?: string;
   /** The folder, made if needed. Default: {@link DEST_DIR}. */
   destDir?: string;
@@ -36,15 +36,19 @@ export interface DownloadOptions {
   timeoutMs?: number;
 }
 
-/** Downloads the flags of some countries and returns how many it saved. */
+/**
+ * What {@link main} runs and times: downloads the flags of `codes`, which are
+ * in upper case and in no order, and returns how many it saved.
+ */
 export type Downloader = (
   codes: readonly string[],
   options: Required<DownloadOptions>,
 ) => Promise<number>;
 
 /**
- * Saves an image in `destDir`. Whatever happens, the file of that name is
- * whole: the old one or the new one. A link is replaced, not followed.
+ * Saves an image in `destDir`: the book's `save_flag`. Whatever happens, the
+ * file of that name is whole, the old one or the new one. A link is replaced,
+ * not followed.
  *
  * @throws Error if it cannot be saved. The message gives the cause in plain
  * words and the path; `cause` is the runtime's own error.
@@ -67,7 +71,8 @@ export async function saveFlag(
 }
 
 /**
- * Gets the image at `{baseUrl}/{cc}/{cc}.gif`, with the code in lower case.
+ * Gets the image at `{baseUrl}/{cc}/{cc}.gif`, with the code in lower case:
+ * the book's `get_flag`. Follows redirects.
  *
  * @throws RangeError, before any request, if `cc` is not two letters A to Z.
  * @throws Error if there is no complete GIF within `timeoutMs`. The message
@@ -84,7 +89,7 @@ export async function getFlag(
     const response = await fetch(url, {
       redirect: "follow",
       signal: AbortSignal.timeout(timeoutMs),
-      decompress: false, // of broken gzip, fetch would print a line itself
+      decompress: false, // fetch prints a line of its own on broken gzip
     });
     if (!response.ok) {
       // An unread body would keep its connection.
@@ -102,9 +107,10 @@ export async function getFlag(
 }
 
 /**
- * Gets, saves and shows one flag. If that fails, says why on standard error
- * and returns `false`, so that the others go on. From the book's threaded
- * script; concurrent downloaders build on it.
+ * Gets, saves and shows one flag: `download_one` of the book's threaded script,
+ * for concurrent downloaders to build on. If that fails, says why on standard
+ * error and returns `false`, so that the others go on. Ends the process if what
+ * it shows cannot be written.
  */
 export async function downloadOne(
   cc: string,
@@ -123,9 +129,9 @@ export async function downloadOne(
 }
 
 /**
- * Downloads flags one after the other, in alphabetical order so that the
- * order shows in the output. Returns how many it saved. The function to
- * compare with concurrent ones.
+ * Downloads flags one after the other, and returns how many it saved: the
+ * book's `download_many`, to compare with concurrent downloaders. Goes by the
+ * alphabet, so that the order shows in the output.
  */
 export async function downloadMany(
   codes: readonly string[],
@@ -139,8 +145,8 @@ export async function downloadMany(
 }
 
 /**
- * Reads the command line, makes the folder, and times a downloader: that is
- * all a sibling needs.
+ * Reads the command line, makes the folder, runs the downloader and reports
+ * the time it took: the book's `main`, and all that a sibling needs.
  *
  * ```ts
  * import { downloadOne, main } from "./flags.ts";
@@ -153,7 +159,8 @@ export async function downloadMany(
  *
  * Sets `process.exitCode` to 1 if a flag was not saved, to 2 on a usage error.
  *
- * @param args what follows the script's name on the command line.
+ * @param args what stands after the script's name on the command line.
+ * @throws only what the downloader throws.
  */
 export async function main(
   downloader: Downloader,
@@ -177,16 +184,14 @@ export async function main(
   await print(Bun.stdout, `\n${count} ${noun} in ${elapsed.toFixed(2)}s\n`);
   if (count < codes.length) process.exitCode = 1;
   if (count === 0 && options.baseUrl === BASE_URL && !demo) {
-    await print(Bun.stderr, "With --demo, no network is needed.\n");
+    await print(Bun.stderr, "Try --demo: it needs no network.\n");
   }
 }
 
 /** Lets nothing but two letters A to Z get into a URL or a path. */
 function checkCode(cc: string): void {
   if (!/^[a-z]{2}$/i.test(cc)) {
-    throw new RangeError(
-      `not a two-letter country code: ${JSON.stringify(cc)}`,
-    );
+    throw new RangeError(`not a two-letter code: ${JSON.stringify(cc)}`);
   }
 }
 
@@ -212,12 +217,12 @@ function inPlainWords(error: unknown): string {
     .replace(/_|(?<=[a-z])(?=[A-Z])/g, " ");
 }
 
-/** Writes to standard output or error. Where that fails, the script ends. */
+/** Writes to standard output or error. If nobody can read it, all ends. */
 async function print(output: Bun.BunFile, text: string): Promise<void> {
   await Bun.write(output, text).catch(() => process.exit(1));
 }
 
-/** Reports a failure in one line, on a terminal not amid a line of codes. */
+/** Reports a failure in one line, and never amid the codes on a terminal. */
 async function report(failure: string): Promise<void> {
   const start = process.stderr.isTTY ? "\n" : "";
   await print(Bun.stderr, `${start}${failure.replace(/\s+/g, " ")}\n`);
@@ -231,7 +236,7 @@ async function fail(status: number, why: string): Promise<void> {
 
 // The command line.
 
-/** Returns nothing where help or a usage error has said it all. */
+/** Returns nothing if help or a usage error has said it all. */
 async function readCommandLine(args: readonly string[]) {
   if (args.includes("-h") || args.includes("--help")) {
     return print(Bun.stdout, help());
@@ -282,6 +287,7 @@ function parseCommandLine(args: readonly string[]) {
 }
 
 function help(): string {
+  const seconds = TIMEOUT_MS / 1000;
   return `Usage: bun ${basename(Bun.main)} [options] [CC ...]
 
 Downloads country flags.
@@ -291,7 +297,7 @@ Downloads country flags.
   -s, --server URL   where the flags are
                      (default: ${BASE_URL})
   -d, --dest DIR     where to save them (default: ${DEST_DIR})
-  -t, --timeout SEC  give up on a flag after SEC seconds (default: ${TIMEOUT_MS / 1000})
+  -t, --timeout SEC  give up on a flag after SEC seconds (default: ${seconds})
       --demo         ask a server inside the script: no network needed
   -h, --help         show this help and end
 `;
@@ -299,7 +305,7 @@ Downloads country flags.
 
 // The demo server.
 
-/** Has a downloader ask a server inside this script. */
+/** Has a downloader ask a server inside this script, for as long as it runs. */
 function onDemoServer(downloader: Downloader): Downloader {
   return async (codes, options) => {
     const server = Bun.serve({
