@@ -462,6 +462,7 @@ describe("main", () => {
     ["a code with other letters", ["ÅL"], '"ÅL"'],
     ["a code that grows in upper case", ["ß"], '"ß"'],
     ["a code with a newline", ["br\n"], '"br\\n"'],
+    ["a code that is a sentence", ["a. b"], '"a. b"'],
     ["a path for a code", ["../x"], '"../x"'],
     ["an empty code", [""], '""'],
     ["a timeout of zero", ["--timeout", "0"], '"0"'],
@@ -555,7 +556,7 @@ describe("main", () => {
         url = options.baseUrl;
         return downloadMany(codes, options);
       },
-      ["--demo", "br", "--dest", folder()],
+      ["--demo", "br", "ch", "--dest", folder()],
     );
     expect(url).toStartWith("http://127.0.0.1:");
     await expect(fetch(url)).rejects.toThrow();
@@ -627,6 +628,12 @@ describe("saveFlag", () => {
     expect(error?.message).toEndWith(`: ${path}`);
     expect(error?.cause).toHaveProperty("code");
     expect(readdirSync(destDir)).toEqual(["br.gif"]);
+
+    const file = join(destDir, "file");
+    writeFileSync(file, "");
+    await expect(
+      saveFlag(image("br"), "br.gif", { destDir: file }),
+    ).rejects.toThrow(/^[a-z ]+: .*br\.gif$/);
   });
 });
 
@@ -785,7 +792,7 @@ describe("when things go wrong", () => {
       words("Redirect"),
     ],
     ["nobody listening", redirect("http://127.0.0.1:1"), words("connect")],
-    ["no such host", redirect(`http://${longName}`), words("host") + longName],
+    ["no such host", redirect(`http://${longName}`), words("host")],
     ["an untrusted certificate", redirect(secureUrl), words("certificate")],
     ["an empty answer", http("200 OK"), NO_GIF],
     ["a login page", http("200 OK", "<h1>Log in</h1>"), NO_GIF],

@@ -1,4 +1,5 @@
 #!/usr/bin/env bun
+// SPDX-FileCopyrightText: 2026 the flags.ts authors
 // SPDX-License-Identifier: MIT
 /**
  * Downloads country flags, one after the other: `flags.py`, Example 20-2 of
@@ -9,7 +10,7 @@
  *
  * @module
  */
-import { mkdirSync, renameSync, rmSync } from "node:fs";
+import { mkdirSync, renameSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 
@@ -65,7 +66,7 @@ export async function saveFlag(
     await Bun.write(partial, image);
     renameSync(partial, path);
   } catch (error) {
-    rmSync(partial, { force: true });
+    await Bun.file(partial).delete().catch(ignore);
     throw new Error(`${inPlainWords(error)}: ${path}`, { cause: error });
   }
 }
@@ -89,11 +90,11 @@ export async function getFlag(
     const response = await fetch(url, {
       redirect: "follow",
       signal: AbortSignal.timeout(timeoutMs),
-      decompress: false, // fetch prints a line of its own on broken gzip
+      decompress: false, // wholeGif does it: fetch would print what fails
     });
     if (!response.ok) {
-      // An unread body would keep its connection.
-      await Promise.allSettled([response.body?.cancel()]);
+      // An unread body would keep its connection open.
+      await response.body?.cancel().catch(ignore);
       throw new Error(`HTTP ${response.status} ${response.statusText}`.trim());
     }
     return wholeGif(new Uint8Array(await response.arrayBuffer()));
@@ -172,7 +173,7 @@ export async function main(
   try {
     mkdirSync(options.destDir, { recursive: true });
   } catch (error) {
-    return fail(1, `${inPlainWords(error)}: ${options.destDir}`);
+    return refuse(1, `${inPlainWords(error)}: ${options.destDir}`);
   }
   const run = demo ? onDemoServer(downloader) : downloader;
 
@@ -195,9 +196,10 @@ function checkCode(cc: string): void {
   }
 }
 
-/** The GIF in an answer's body: believes the bytes, not the headers. */
+/** The GIF in an answer's body. Believes the bytes, not the headers. */
 function wholeGif(body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  const image = body[0] === 0x1f ? Bun.gunzipSync(body) : body;
+  const gzipped = body[0] === 0x1f; // no GIF starts like this
+  const image = gzipped ? Bun.gunzipSync(body) : body;
   const start = new TextDecoder().decode(image.subarray(0, 4));
   if (start !== "GIF8" || image.at(-1) !== 0x3b) {
     throw new Error("not a complete GIF");
@@ -207,15 +209,18 @@ function wholeGif(body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
 
 /** What went wrong, without the runtime's codes and advice. */
 function inPlainWords(error: unknown): string {
-  // "ECONNREFUSED: Unable to connect. Is the computer able to access the url?"
-  // 'Malformed_HTTP_Response fetching "http://…". For more information, …'
-  // "ENOSPC: no space left on device, write '…'"
-  return (error as Error).message
-    .replace(/^\w+: /, "")
-    .replace(/^getaddrinfo \w+/, "cannot find host")
-    .replace(/ fetching ".*|[.?]( .*|$)|, \w+ '.*/s, "")
-    .replace(/_|(?<=[a-z])(?=[A-Z])/g, " ");
+  const { message } = error as Error;
+  if (message.startsWith("getaddrinfo")) return "cannot find the host";
+  // 'ResponseHeadersTooLarge fetching "http://...". For more information, ...'
+  // "ENOSPC: no space left on device, write 'downloaded/br.gif...'"
+  // "ECONNREFUSED: Unable to connect. Is the computer able to access ...?"
+  const advice = / fetching ".*|, \w+ '.*|[.?]( .*|$)/s;
+  const words = message.replace(/^\w+: /, "").replace(advice, "");
+  return words.replace(/_|(?<=[a-z]{2})(?=[A-Z])/g, " ");
 }
+
+/** For a failure to clean up: the one before it is what counts. */
+function ignore(): void {}
 
 /** Writes to standard output or error. If nobody can read it, all ends. */
 async function print(output: Bun.BunFile, text: string): Promise<void> {
@@ -228,24 +233,27 @@ async function report(failure: string): Promise<void> {
   await print(Bun.stderr, `${start}${failure.replace(/\s+/g, " ")}\n`);
 }
 
-/** Reports why nothing was begun. */
-async function fail(status: number, why: string): Promise<void> {
+/** Says why nothing was begun. */
+async function refuse(status: number, why: string): Promise<void> {
   process.exitCode = status;
   await print(Bun.stderr, `${why}\n`);
 }
 
 // The command line.
 
-/** Returns nothing if help or a usage error has said it all. */
+/** Returns `undefined` if help or a usage error has said it all. */
 async function readCommandLine(args: readonly string[]) {
   if (args.includes("-h") || args.includes("--help")) {
-    return print(Bun.stdout, help());
+    await print(Bun.stdout, help());
+    return undefined;
   }
   try {
     return parseCommandLine(args);
   } catch (error) {
-    const what = (error as Error).message.replace(/\.\s.*/s, "");
-    return fail(2, `${what}\nTry 'bun ${basename(Bun.main)} --help'.`);
+    // parseArgs adds advice that does not apply here.
+    const what = (error as Error).message.replace(/\.\s(To|Did) .*/s, "");
+    await refuse(2, `${what}\nTry 'bun ${basename(Bun.main)} --help'.`);
+    return undefined;
   }
 }
 
@@ -260,11 +268,12 @@ function parseCommandLine(args: readonly string[]) {
       demo: { type: "boolean", default: false },
     },
   });
-  const { server = BASE_URL, dest: destDir, timeout, demo } = values;
+  const { dest: destDir, timeout, demo } = values;
   positionals.forEach(checkCode);
   if (demo && values.server !== undefined) {
     throw new Error("--demo brings its own server: leave out --server");
   }
+  const server = values.server ?? BASE_URL;
   if (!/^https?:\/\/[^\s?#]+$/i.test(server) || !URL.canParse(server)) {
     const what = "an http or https URL with no ? or #";
     throw new Error(`--server takes ${what}, not ${JSON.stringify(server)}`);
@@ -278,6 +287,7 @@ function parseCommandLine(args: readonly string[]) {
   }
   const codes = new Set(positionals.map((cc) => cc.toUpperCase()));
   const baseUrl = server.replace(/\/+$/, "");
+  // AbortSignal.timeout takes no more than that.
   const timeoutMs = Math.min(seconds * 1000, Number.MAX_SAFE_INTEGER);
   return {
     codes: codes.size > 0 ? [...codes] : POP20_CC,
@@ -298,7 +308,8 @@ Downloads country flags.
                      (default: ${BASE_URL})
   -d, --dest DIR     where to save them (default: ${DEST_DIR})
   -t, --timeout SEC  give up on a flag after SEC seconds (default: ${seconds})
-      --demo         ask a server inside the script: no network needed
+      --demo         get made-up flags from a server inside the script:
+                     no network needed
   -h, --help         show this help and end
 `;
 }
@@ -313,19 +324,19 @@ function onDemoServer(downloader: Downloader): Downloader {
       port: 0,
       async fetch(request) {
         await Bun.sleep(100);
-        const path = new URL(request.url).pathname.toUpperCase();
-        const cc = POP20_CC.find((code) => path === `/${code}/${code}.GIF`);
-        if (!cc) return new Response("no such flag", { status: 404 });
-        return new Response(stripes(cc));
+        const cc = new URL(request.url).pathname.slice(1, 3).toUpperCase();
+        return POP20_CC.includes(cc)
+          ? new Response(stripes(cc))
+          : new Response("no such flag", { status: 404 });
       },
     });
-    // The user's proxy cannot reach this server.
-    const { no_proxy, NO_PROXY } = process.env;
-    process.env["no_proxy"] = [server.hostname, no_proxy || NO_PROXY].join();
+    const { no_proxy = "" } = process.env;
+    process.env["no_proxy"] = server.hostname; // a proxy cannot reach it
     try {
       const baseUrl = server.url.origin;
       return await downloader(codes, { ...options, baseUrl });
     } finally {
+      process.env["no_proxy"] = no_proxy;
       await server.stop(true);
     }
   };
@@ -333,10 +344,10 @@ function onDemoServer(downloader: Downloader): Downloader {
 
 /** A GIF of 3 by 2 pixels: three stripes in colours drawn from the code. */
 function stripes(cc: string): Buffer<ArrayBuffer> {
-  const screen = "47494638396103000200910000";
-  const colours = Bun.MD5.hash(cc, "hex").slice(0, 24);
-  const pixels = "2c00000000030002000002044428302a003b";
-  return Buffer.from(screen + colours + pixels, "hex");
+  const header = "47494638396103000200910000"; // GIF89a, 3 by 2, 4 colours
+  const palette = Bun.MD5.hash(cc, "hex").slice(0, 24);
+  const image = "2c00000000030002000002044428302a003b"; // 012 012, the end
+  return Buffer.from(header + palette + image, "hex");
 }
 
 if (import.meta.main) await main(downloadMany);
