@@ -270,7 +270,7 @@ function parseCommandLine(args: readonly string[]) {
   });
   const { dest: destDir, timeout, demo } = values;
   positionals.forEach(checkCode);
-  if (demo && values.server !== undefined) {
+  if (demo && values.server) {
     throw new Error("--demo brings its own server: leave out --server");
   }
   const server = values.server ?? BASE_URL;
@@ -281,9 +281,7 @@ function parseCommandLine(args: readonly string[]) {
   if (destDir === "") throw new Error("--dest takes a folder, not nothing");
   const seconds = Number(timeout);
   if (!(seconds > 0 && seconds < Infinity)) {
-    throw new Error(
-      `--timeout takes seconds above 0, not ${JSON.stringify(timeout)}`,
-    );
+    throw new Error(`--timeout must be above 0: ${JSON.stringify(timeout)}`);
   }
   const codes = new Set(positionals.map((cc) => cc.toUpperCase()));
   const baseUrl = server.replace(/\/+$/, "");
