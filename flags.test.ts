@@ -52,8 +52,9 @@ EUfzbktgZY9/SkPbB/UIW/bYuwgJLL9bkf95FHbHbQ==
 -----END CERTIFICATE-----`;
 
 // Whoever runs these tests may have a proxy. It is not to be asked.
-const LOCAL = "127.0.0.1,localhost";
-process.env["no_proxy"] = LOCAL;
+for (const name of Object.keys(process.env)) {
+  if (/_proxy$/i.test(name)) delete process.env[name];
+}
 
 const root = mkdtempSync(join(tmpdir(), "flags-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -236,33 +237,27 @@ const PROXIES = {
   no_proxy: "elsewhere.test",
 };
 
-describe("bun flags.ts", () => {
-  test.concurrent(
-    "saves the 20 flags in downloaded/, byte for byte",
-    async () => {
-      using server = flagServer();
-      const cwd = folder();
-      expect(await run(["--server", server.url], { cwd })).toEqual({
-        stdout: `${ALPHABETICAL.join(" ")} \n20 downloads in #s\n`,
-        stderr: "",
-        status: 0,
-      });
-      expect(contents(join(cwd, "downloaded"))).toEqual(flags(POP20_CC));
-    },
-  );
+describe.concurrent("bun flags.ts", () => {
+  test("saves the 20 flags in downloaded/, byte for byte", async () => {
+    using server = flagServer();
+    const cwd = folder();
+    expect(await run(["--server", server.url], { cwd })).toEqual({
+      stdout: `${ALPHABETICAL.join(" ")} \n20 downloads in #s\n`,
+      stderr: "",
+      status: 0,
+    });
+    expect(contents(join(cwd, "downloaded"))).toEqual(flags(POP20_CC));
+  });
 
-  test.concurrent(
-    "asks for one at a time, in order, over one connection",
-    async () => {
-      using server = flagServer();
-      await run(["--server", server.url]);
-      const codes = ALPHABETICAL.map((cc) => cc.toLowerCase());
-      expect(server.asked).toEqual(codes.map((cc) => `/flags/${cc}/${cc}.gif`));
-      expect(server.notes()).toEqual({ atOnce: 1, connections: 1 });
-    },
-  );
+  test("asks for one at a time, in order, over one connection", async () => {
+    using server = flagServer();
+    await run(["--server", server.url]);
+    const codes = ALPHABETICAL.map((cc) => cc.toLowerCase());
+    expect(server.asked).toEqual(codes.map((cc) => `/flags/${cc}/${cc}.gif`));
+    expect(server.notes()).toEqual({ atOnce: 1, connections: 1 });
+  });
 
-  test.concurrent("shows each code as soon as its file is saved", async () => {
+  test("shows each code as soon as its file is saved", async () => {
     const cwd = folder();
     const output = join(cwd, "output");
     const seen: string[] = [];
@@ -276,28 +271,23 @@ describe("bun flags.ts", () => {
     expect(seen).toEqual(["", "BR br.gif", "BR CN br.gif,cn.gif"]);
   });
 
-  test.concurrent(
-    "asks the book's site, and if that fails hints at --demo",
-    async () => {
-      const requests: string[] = [];
-      using proxy = await faultyServer((socket, request) => {
-        requests.push(request);
-        socket.end(http("502 Bad Gateway"));
-      });
-      const env = { HTTPS_PROXY: proxy.url };
-      const { stdout, stderr, status } = await run(["br", "cn"], { env });
-      expect(requests[0]).toStartWith("CONNECT www.fluentpython.com:443 ");
-      expect(stdout).toBe("\n0 downloads in #s\n");
-      expect(
-        stderr.replaceAll("https://www.fluentpython.com/data", ""),
-      ).toMatch(
-        /^BR: .+: \/flags\/br\/br.gif\nCN: .+: \/flags\/cn\/cn.gif\n.*--demo.*\n$/,
-      );
-      expect(status).toBe(1);
-    },
-  );
+  test("asks the book's site, and if that fails hints at --demo", async () => {
+    const requests: string[] = [];
+    using proxy = await faultyServer((socket, request) => {
+      requests.push(request);
+      socket.end(http("502 Bad Gateway"));
+    });
+    const env = { HTTPS_PROXY: proxy.url };
+    const { stdout, stderr, status } = await run(["br", "cn"], { env });
+    expect(requests[0]).toStartWith("CONNECT www.fluentpython.com:443 ");
+    expect(stdout).toBe("\n0 downloads in #s\n");
+    expect(stderr.replaceAll("https://www.fluentpython.com/data", "")).toMatch(
+      /^BR: .+: \/flags\/br\/br.gif\nCN: .+: \/flags\/cn\/cn.gif\n.*--demo.*\n$/,
+    );
+    expect(status).toBe(1);
+  });
 
-  test.concurrent("takes codes in any case and repeats once", async () => {
+  test("takes codes in any case and repeats once", async () => {
     using server = flagServer();
     const cwd = folder();
     const args = ["us", "-d", "a/b", "Br", "-t", "5", "US", "-s", server.url];
@@ -309,33 +299,28 @@ describe("bun flags.ts", () => {
     expect(contents(join(cwd, "a", "b"))).toEqual(flags(["BR", "US"]));
   });
 
-  test.concurrent("takes a server with a slash at its end", async () => {
+  test("takes a server with a slash at its end", async () => {
     using server = flagServer();
     expect((await run(["br", "--server", `${server.url}/`])).status).toBe(0);
     expect(server.asked).toEqual(["/flags/br/br.gif"]);
   });
 
-  test.concurrent(
-    "ends with two lines and status 2 on a usage error",
-    async () => {
-      const cwd = folder();
-      expect(await run(["br", "B1"], { cwd })).toEqual({
-        stdout: "",
-        stderr: `not a two-letter code: "B1"\nTry 'bun flags.ts --help'.\n`,
-        status: 2,
-      });
-      expect(contents(cwd)).toEqual({});
-    },
-  );
+  test("ends with two lines and status 2 on a usage error", async () => {
+    const cwd = folder();
+    expect(await run(["br", "B1"], { cwd })).toEqual({
+      stdout: "",
+      stderr: `not a two-letter code: "B1"\nTry 'bun flags.ts --help'.\n`,
+      status: 2,
+    });
+    expect(contents(cwd)).toEqual({});
+  });
 
-  test.concurrent(
-    "--help shows options and defaults in 80 columns",
-    async () => {
-      const script = join(folder(), "renamed.ts");
-      copyFileSync(FLAGS_TS, script);
-      const { stdout, stderr, status } = await run(["--help"], { script });
-      expect(stdout).toStartWith("Usage: bun renamed.ts [options] [CC ...]\n");
-      for (const part of `-s, --server
+  test("--help shows options and defaults in 80 columns", async () => {
+    const script = join(folder(), "renamed.ts");
+    copyFileSync(FLAGS_TS, script);
+    const { stdout, stderr, status } = await run(["--help"], { script });
+    expect(stdout).toStartWith("Usage: bun renamed.ts [options] [CC ...]\n");
+    for (const part of `-s, --server
       -d, --dest
       -t, --timeout
       --demo
@@ -344,54 +329,48 @@ describe("bun flags.ts", () => {
       ${BASE_URL}
       ${DEST_DIR}
       6.1`.split(/\n +/)) {
-        expect(stdout).toContain(part);
-      }
-      for (const line of stdout.split("\n")) {
-        expect(line.length).toBeLessThanOrEqual(80);
-      }
-      expect({ stderr, status }).toEqual({ stderr: "", status: 0 });
-    },
-  );
+      expect(stdout).toContain(part);
+    }
+    for (const line of stdout.split("\n")) {
+      expect(line.length).toBeLessThanOrEqual(80);
+    }
+    expect({ stderr, status }).toEqual({ stderr: "", status: 0 });
+  });
 
-  test.concurrent(
-    "--demo needs flags.ts alone, no network and no proxy",
-    async () => {
-      const cwd = alone();
-      const began = performance.now();
-      const options = { script: "flags.ts", cwd, env: PROXIES };
-      expect(await run(["--demo"], options)).toEqual({
-        stdout: `${ALPHABETICAL.join(" ")} \n20 downloads in #s\n`,
-        stderr: "",
-        status: 0,
+  test("--demo needs flags.ts alone, no network and no proxy", async () => {
+    const cwd = alone();
+    const began = performance.now();
+    const options = { script: "flags.ts", cwd, env: PROXIES };
+    expect(await run(["--demo"], options)).toEqual({
+      stdout: `${ALPHABETICAL.join(" ")} \n20 downloads in #s\n`,
+      stderr: "",
+      status: 0,
+    });
+    expect(performance.now() - began).toBeWithin(2000, 4000);
+    const saved = contents(join(cwd, "downloaded"));
+    expect(Object.keys(saved).sort()).toEqual(Object.keys(flags(ALPHABETICAL)));
+    for (const gif of Object.values(saved)) {
+      const picture = new Bun.Image(gif);
+      const { format, width, height } = await picture.metadata();
+      expect({ format, width, height }).toEqual({
+        format: "gif",
+        width: 3,
+        height: 2,
       });
-      expect(performance.now() - began).toBeWithin(2000, 4000);
-      const saved = contents(join(cwd, "downloaded"));
-      expect(Object.keys(saved).sort()).toEqual(
-        Object.keys(flags(ALPHABETICAL)),
-      );
-      for (const gif of Object.values(saved)) {
-        const picture = new Bun.Image(gif);
-        const { format, width, height } = await picture.metadata();
-        expect({ format, width, height }).toEqual({
-          format: "gif",
-          width: 3,
-          height: 2,
-        });
-        expect(await picture.png().bytes()).not.toBeEmpty(); // it decodes
-      }
-      const different = new Set(Object.values(saved).map(String));
-      expect(different.size).toBe(20);
-    },
-  );
+      expect(await picture.png().bytes()).not.toBeEmpty(); // it decodes
+    }
+    const different = new Set(Object.values(saved).map(String));
+    expect(different.size).toBe(20);
+  });
 
-  test.concurrent("--demo has no flags but the 20", async () => {
+  test("--demo has no flags but the 20", async () => {
     const { stdout, stderr, status } = await run(["--demo", "ch"]);
     expect(stdout).toBe("\n0 downloads in #s\n");
     expect(stderr).toMatch(/^CH: HTTP 404 Not Found: \S+\/ch\/ch\.gif\n$/);
     expect(status).toBe(1);
   });
 
-  test.concurrent("does nothing when it is imported", async () => {
+  test("does nothing when it is imported", async () => {
     const cwd = alone();
     const script = join(cwd, "importer.ts");
     writeFileSync(script, `import "./flags.ts";`);
@@ -551,22 +530,22 @@ describe("main", () => {
     }
   });
 
-  test.serial(
-    "stops the demo server at the end, and asks proxies again",
-    async () => {
-      let url = "";
-      await callMain(
-        async (codes, options) => {
-          url = options.baseUrl;
-          return downloadMany(codes, options);
-        },
-        ["--demo", "br", "ch", "--dest", folder()],
-      );
-      expect(url).toStartWith("http://127.0.0.1:");
-      await expect(fetch(url)).rejects.toThrow();
-      expect(process.env["no_proxy"]).toBe(LOCAL);
-    },
-  );
+  test.serial("stops the demo server, and undoes what it did", async () => {
+    process.env["no_proxy"] = "elsewhere.test";
+    const args = ["--demo", "br", "ch", "--dest", folder()];
+    let url = "";
+    try {
+      await callMain((codes, options) => {
+        url = options.baseUrl;
+        return downloadMany(codes, options);
+      }, args);
+      expect(process.env["no_proxy"]).toBe("elsewhere.test");
+    } finally {
+      delete process.env["no_proxy"];
+    }
+    expect(url).toStartWith("http://127.0.0.1:");
+    await expect(fetch(url)).rejects.toThrow();
+  });
 
   test.serial("ends the script when its output is lost", async () => {
     const exit = spyOn(process, "exit").mockImplementation(() => {
@@ -761,7 +740,7 @@ describe("downloadMany", () => {
   );
 });
 
-describe("when things go wrong", () => {
+describe.concurrent("when things go wrong", () => {
   const words = (about: string) => `[A-Za-z ]*${about}[A-Za-z ]*`;
   const CLOSED = words("closed");
   const LATE = "no complete answer within 1 s";
@@ -781,7 +760,7 @@ describe("when things go wrong", () => {
   afterAll(() => secure.stop(true));
   const secureUrl = `https://localhost:${secure.port}/`;
 
-  test.concurrent.each<[string, Fault, string]>([
+  test.each<[string, Fault, string]>([
     ["404 with an image", http("404 Not Found", gif), "HTTP 404 Not Found"],
     ["404 cut short", http("404 Nope", half, [length]), "HTTP 404 Nope"],
     ["418", http("418 I'm a teapot"), "HTTP 418 I'm a teapot"],
@@ -875,7 +854,7 @@ describe("when things go wrong", () => {
     });
   });
 
-  test.concurrent.each<[string, Fault]>([
+  test.each<[string, Fault]>([
     ["a redirect", redirect("/us/us.gif")],
     ["a redirect to https", redirect(secureUrl)],
     ["gzip", http("200 OK", gzipSync(gif), [gzip])],
@@ -920,12 +899,16 @@ describe("when things go wrong", () => {
   });
 
   test.skipIf(!POSIX)("a kill leaves whole flags only", async () => {
-    using server = flagServer();
     const cwd = folder();
-    for (let delay = 10; delay < 60; delay += 2) {
-      const child = start(["-s", server.url, "-d", "."], { cwd });
-      await Bun.sleep(delay);
-      child.kill("SIGKILL");
+    let child = start(["--help"]);
+    let left = 0; // requests before the kill
+    using server = flagServer((cc) => {
+      if (left-- === 0) setTimeout(() => child.kill("SIGKILL"), 1);
+      return new Response(image(cc));
+    });
+    for (let asked = 1; asked <= 20; asked++) {
+      left = asked;
+      child = start(["-s", server.url, "-d", "."], { cwd });
       await child.exited;
     }
     const names = readdirSync(cwd).filter((name) => name.endsWith(".gif"));
@@ -1016,7 +999,7 @@ describe("when things go wrong", () => {
 });
 
 const README = join(import.meta.dir, "README.md");
-describe.skipIf(!existsSync(README))("README.md", () => {
+describe.concurrent.skipIf(!existsSync(README))("README.md", () => {
   const readme = existsSync(README) ? readFileSync(README, "utf8") : "";
   const blocks = (language: string) =>
     [...readme.matchAll(RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, "gms"))].map(
@@ -1052,25 +1035,21 @@ describe.skipIf(!existsSync(README))("README.md", () => {
       ([, command, output]) => [command!, output!] as const,
     ),
   );
-  test.concurrent.each(shown)(
-    "shows what bun %s prints",
-    async (command, output) => {
-      const decoder = new TextDecoder();
-      let screen = "";
-      const terminal = {
-        data: (_: unknown, bytes: Uint8Array) => {
-          screen += decoder.decode(bytes, { stream: true });
-        },
-      };
-      const options = { cwd: example(), terminal };
-      await Bun.spawn([process.execPath, ...command.split(" ")], options)
-        .exited;
-      const real = comparable(screen.replaceAll("\r\n", "\n"));
-      const { seconds, ...rest } = comparable(output);
-      expect(real).toMatchObject(rest);
-      expect(real.seconds).toBeWithin(seconds - 0.1, seconds + 1);
-    },
-  );
+  test.each(shown)("shows what bun %s prints", async (command, output) => {
+    const decoder = new TextDecoder();
+    let screen = "";
+    const terminal = {
+      data: (_: unknown, bytes: Uint8Array) => {
+        screen += decoder.decode(bytes, { stream: true });
+      },
+    };
+    const options = { cwd: example(), terminal };
+    await Bun.spawn([process.execPath, ...command.split(" ")], options).exited;
+    const real = comparable(screen.replaceAll("\r\n", "\n"));
+    const { seconds, ...rest } = comparable(output);
+    expect(real).toMatchObject(rest);
+    expect(real.seconds).toBeWithin(seconds - 0.1, seconds + 1);
+  });
 
   test("draws in its chart the seconds that it shows", () => {
     const bars = /^ +bar \[(.*)\]$/m.exec(readme)![1]!.split(", ");
@@ -1091,7 +1070,7 @@ describe.skipIf(!existsSync(README))("README.md", () => {
     expect(readme).toContain(`\n${bun}flags.ts --demo\n`);
   });
 
-  test.concurrent.each([
+  test.each([
     ["3", 3],
     ["", 5],
   ])("bounded.ts %s asks for %d at a time", async (n, most) => {
@@ -1105,7 +1084,7 @@ describe.skipIf(!existsSync(README))("README.md", () => {
     );
   });
 
-  test.concurrent("one.ts saves a flag, or says why not", async () => {
+  test("one.ts saves a flag, or says why not", async () => {
     using server = flagServer();
     const options = { cwd: example(), script: "one.ts" };
     expect(await run(["br", server.url], options)).toEqual({
@@ -1119,7 +1098,7 @@ describe.skipIf(!existsSync(README))("README.md", () => {
     expect(status).toBe(1);
   });
 
-  test.concurrent("measures the speed with commands that work", async () => {
+  test("measures the speed with commands that work", async () => {
     const cwd = alone();
     mkdirSync(join(cwd, "downloaded"));
     for (const [name, bytes] of Object.entries(flags(POP20_CC))) {
