@@ -39,7 +39,7 @@ export interface DownloadOptions {
 
 /**
  * What {@link main} runs and times: downloads the flags of `codes`, which are
- * in upper case and in no order, and returns how many it saved.
+ * in upper case and in any order, and returns how many it saved.
  */
 export type Downloader = (
   codes: readonly string[],
@@ -90,7 +90,7 @@ export async function getFlag(
     const response = await fetch(url, {
       redirect: "follow",
       signal: AbortSignal.timeout(timeoutMs),
-      decompress: false, // wholeGif does it: fetch would print what fails
+      decompress: false, // wholeGif does it: fetch prints its errors
     });
     if (!response.ok) {
       // An unread body would keep its connection open.
@@ -175,16 +175,17 @@ export async function main(
   } catch (error) {
     return refuse(1, `${inPlainWords(error)}: ${options.destDir}`);
   }
-  const run = demo ? onDemoServer(downloader) : downloader;
+  using server = demo ? startDemoServer() : null; // stops at the end of main
+  if (server) options.baseUrl = server.url.origin;
 
   const start = performance.now();
-  const count = await run(codes, options);
+  const count = await downloader(codes, options);
   const elapsed = (performance.now() - start) / 1000;
 
   const noun = count === 1 ? "download" : "downloads";
   await print(Bun.stdout, `\n${count} ${noun} in ${elapsed.toFixed(2)}s\n`);
   if (count < codes.length) process.exitCode = 1;
-  if (count === 0 && options.baseUrl === BASE_URL && !demo) {
+  if (count === 0 && options.baseUrl === BASE_URL) {
     await print(Bun.stderr, "Try --demo: it needs no network.\n");
   }
 }
@@ -200,26 +201,26 @@ function checkCode(cc: string): void {
 function wholeGif(body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const gzipped = body[0] === 0x1f; // no GIF starts like this
   const image = gzipped ? Bun.gunzipSync(body) : body;
-  const start = new TextDecoder().decode(image.subarray(0, 4));
-  if (start !== "GIF8" || image.at(-1) !== 0x3b) {
-    throw new Error("not a complete GIF");
-  }
+  const text = Buffer.from(image).toString("latin1");
+  if (!/^GIF8.*;$/s.test(text)) throw new Error("not a complete GIF");
   return image;
 }
 
 /** What went wrong, without the runtime's codes and advice. */
 function inPlainWords(error: unknown): string {
-  const { message } = error as Error;
+  const { code, message } = error as Error & { code?: string };
+  if (code === undefined) return message; // these are our own words
   if (message.startsWith("getaddrinfo")) return "cannot find the host";
+  if (message.includes("Was there a typo")) return "cannot connect";
   // 'ResponseHeadersTooLarge fetching "http://...". For more information, ...'
   // "ENOSPC: no space left on device, write 'downloaded/br.gif...'"
   // "ECONNREFUSED: Unable to connect. Is the computer able to access ...?"
   const advice = / fetching ".*|, \w+ '.*|[.?]( .*|$)/s;
   const words = message.replace(/^\w+: /, "").replace(advice, "");
-  return words.replace(/_|(?<=[a-z]{2})(?=[A-Z])/g, " ");
+  return words.replace(/_|(?<=[a-z])(?=[A-Z])/g, " ");
 }
 
-/** For a failure to clean up: the one before it is what counts. */
+/** For a clean-up that fails: it must not hide the failure before it. */
 function ignore(): void {}
 
 /** Writes to standard output or error. If nobody can read it, all ends. */
@@ -233,7 +234,7 @@ async function report(failure: string): Promise<void> {
   await print(Bun.stderr, `${start}${failure.replace(/\s+/g, " ")}\n`);
 }
 
-/** Says why nothing was begun. */
+/** Says why nothing is begun, and with which status the script ends. */
 async function refuse(status: number, why: string): Promise<void> {
   process.exitCode = status;
   await print(Bun.stderr, `${why}\n`);
@@ -250,7 +251,7 @@ async function readCommandLine(args: readonly string[]) {
   try {
     return parseCommandLine(args);
   } catch (error) {
-    // parseArgs adds advice that does not apply here.
+    // parseArgs adds advice, "To specify ..." or "Did you ...", of no use here.
     const what = (error as Error).message.replace(/\.\s(To|Did) .*/s, "");
     await refuse(2, `${what}\nTry 'bun ${basename(Bun.main)} --help'.`);
     return undefined;
@@ -281,7 +282,8 @@ function parseCommandLine(args: readonly string[]) {
   if (destDir === "") throw new Error("--dest takes a folder, not nothing");
   const seconds = Number(timeout);
   if (!(seconds > 0 && seconds < Infinity)) {
-    throw new Error(`--timeout must be above 0: ${JSON.stringify(timeout)}`);
+    const given = JSON.stringify(timeout);
+    throw new Error(`--timeout takes seconds above 0, not ${given}`);
   }
   const codes = new Set(positionals.map((cc) => cc.toUpperCase()));
   const baseUrl = server.replace(/\/+$/, "");
@@ -295,7 +297,6 @@ function parseCommandLine(args: readonly string[]) {
 }
 
 function help(): string {
-  const seconds = TIMEOUT_MS / 1000;
   return `Usage: bun ${basename(Bun.main)} [options] [CC ...]
 
 Downloads country flags.
@@ -305,7 +306,8 @@ Downloads country flags.
   -s, --server URL   where the flags are
                      (default: ${BASE_URL})
   -d, --dest DIR     where to save them (default: ${DEST_DIR})
-  -t, --timeout SEC  give up on a flag after SEC seconds (default: ${seconds})
+  -t, --timeout SEC  give up on a flag after SEC seconds
+                     (default: ${TIMEOUT_MS / 1000})
       --demo         get made-up flags from a server inside the script:
                      no network needed
   -h, --help         show this help and end
@@ -314,37 +316,27 @@ Downloads country flags.
 
 // The demo server.
 
-/** Has a downloader ask a server inside this script, for as long as it runs. */
-function onDemoServer(downloader: Downloader): Downloader {
-  return async (codes, options) => {
-    const server = Bun.serve({
-      hostname: "127.0.0.1",
-      port: 0,
-      async fetch(request) {
-        await Bun.sleep(100);
-        const cc = new URL(request.url).pathname.slice(1, 3).toUpperCase();
-        return POP20_CC.includes(cc)
-          ? new Response(stripes(cc))
-          : new Response("no such flag", { status: 404 });
-      },
-    });
-    const { no_proxy = "" } = process.env;
-    process.env["no_proxy"] = server.hostname; // a proxy cannot reach it
-    try {
-      const baseUrl = server.url.origin;
-      return await downloader(codes, { ...options, baseUrl });
-    } finally {
-      process.env["no_proxy"] = no_proxy;
-      await server.stop(true);
-    }
-  };
+/** Starts a server inside this script, slow enough to show who waits. */
+function startDemoServer() {
+  process.env["no_proxy"] = "127.0.0.1"; // a proxy could not reach it
+  return Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    async fetch(request) {
+      await Bun.sleep(100);
+      const cc = new URL(request.url).pathname.slice(1, 3).toUpperCase();
+      return POP20_CC.includes(cc)
+        ? new Response(stripes(cc))
+        : new Response("no such flag", { status: 404 });
+    },
+  });
 }
 
 /** A GIF of 3 by 2 pixels: three stripes in colours drawn from the code. */
 function stripes(cc: string): Buffer<ArrayBuffer> {
   const header = "47494638396103000200910000"; // GIF89a, 3 by 2, 4 colours
   const palette = Bun.MD5.hash(cc, "hex").slice(0, 24);
-  const image = "2c00000000030002000002044428302a003b"; // 012 012, the end
+  const image = "2c00000000030002000002044428302a003b"; // two rows, the end
   return Buffer.from(header + palette + image, "hex");
 }
 
