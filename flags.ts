@@ -90,7 +90,7 @@ export async function getFlag(
     const response = await fetch(url, {
       redirect: "follow",
       signal: AbortSignal.timeout(timeoutMs),
-      decompress: false, // wholeGif does it: fetch prints its errors
+      decompress: false, // left to wholeGif: fetch prints errors itself
     });
     if (!response.ok) {
       // An unread body would keep its connection open.
@@ -210,7 +210,7 @@ function wholeGif(body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
 /** What went wrong, without the runtime's codes and advice. */
 function inPlainWords(error: unknown): string {
   const { code, message } = error as Error & { code?: string };
-  if (code === undefined) return message; // these are our own words
+  if (code === undefined) return message; // it is plain words
   if (message.startsWith("getaddrinfo")) return "cannot find the host";
   if (message.includes("Was there a typo")) return "cannot connect";
   // 'ResponseHeadersTooLarge fetching "http://...". For more information, ...'
@@ -224,7 +224,7 @@ function inPlainWords(error: unknown): string {
 /** For a clean-up that fails: it must not hide the failure before it. */
 function ignore(): void {}
 
-/** Writes to standard output or error. If nobody can read it, all ends. */
+/** Writes to standard output or error, and ends the script if it cannot. */
 async function print(output: Bun.BunFile, text: string): Promise<void> {
   await Bun.write(output, text).catch(() => process.exit(1));
 }
@@ -288,7 +288,7 @@ function parseCommandLine(args: readonly string[]) {
   }
   const codes = new Set(positionals.map((cc) => cc.toUpperCase()));
   const baseUrl = server.replace(/\/+$/, "");
-  // AbortSignal.timeout takes no more than that.
+  // AbortSignal.timeout takes no more milliseconds than that.
   const timeoutMs = Math.min(seconds * 1000, Number.MAX_SAFE_INTEGER);
   return {
     codes: codes.size > 0 ? [...codes] : POP20_CC,
