@@ -1,153 +1,12 @@
 #!/usr/bin/env bun
-// SPDX-FileCopyrightText: 2026 the flags.ts authors
-// SPDX-License-Identifier: MIT
+// SPDX-License-Identifier: MIT-0
 /**
- * Downloads country flags, one after the other: `flags.py`, Example 20-2 of
- * _Fluent Python_ (2nd edition, by Luciano Ramalho), in TypeScript on Bun.
- * Concurrent scripts import it, and are compared with it.
+ * Downloads country flags, one after the other. It is the plain script to
+ * compare with concurrent ones, which import it.
  *
- * `bun flags.ts --help` says what it can do as a command.
- *
- * @module
- */
-import { mkdirSync, renameSync } from "node:fs";
-import { basename, join } from "node:path";
-import { parseArgs } from "node:util";
-
-/** ISO 3166 codes of the 20 most populous countries, as the book has them. */
-export const POP20_CC: readonly string[] =
-  "CN IN US ID BR PK NG BD RU JP MX PH VN ET EG DE IR TR CD FR".split(" ");
-
-/** Where the flags are: on the book's web site. */
-export const BASE_URL: string = "https://www.fluentpython.com/data/flags";
-
-/** The folder for the flags, in the working directory. */
-export const DEST_DIR: string = "downloaded";
-
-// The book's limit. With none, a network call can block for minutes.
-const TIMEOUT_MS = 6100;
-
-/** Where flags come from, where they go, how long each may take. */
-export interface DownloadOptions {
-  /** What goes before `/br/br.gif` in a URL. Default: {@link BASE_URL}. */
-  baseUrl?: string;
-  /** The folder, made if needed. Default: {@link DEST_DIR}. */
-  destDir?: string;
-  /** Milliseconds for one whole flag, to its last byte. Default: 6100. */
-  timeoutMs?: number;
-}
-
-/**
- * What {@link main} runs and times: downloads the flags of `codes`, which are
- * in upper case and in any order, and returns how many it saved.
- */
-export type Downloader = (
-  codes: readonly string[],
-  options: Required<DownloadOptions>,
-) => Promise<number>;
-
-/**
- * Saves an image in `destDir`: the book's `save_flag`. Whatever happens, the
- * file of that name is whole, the old one or the new one. A link is replaced,
- * not followed.
- *
- * @throws Error if it cannot be saved. The message gives the cause in plain
- * words and the path; `cause` is the runtime's own error.
- */
-export async function saveFlag(
-  image: Uint8Array,
-  filename: string,
-  { destDir = DEST_DIR }: DownloadOptions = {},
-): Promise<void> {
-  const path = join(destDir, filename);
-  const partial = `${path}.${crypto.randomUUID()}.tmp`;
-  try {
-    // Writing in place would lose the old file when the disk is full.
-    await Bun.write(partial, image);
-    renameSync(partial, path);
-  } catch (error) {
-    await Bun.file(partial).delete().catch(ignore);
-    throw new Error(`${inPlainWords(error)}: ${path}`, { cause: error });
-  }
-}
-
-/**
- * Gets the image at `{baseUrl}/{cc}/{cc}.gif`, with the code in lower case:
- * the book's `get_flag`. Follows redirects.
- *
- * @throws RangeError, before any request, if `cc` is not two letters A to Z.
- * @throws Error if there is no complete GIF within `timeoutMs`. The message
- * gives the cause in plain words and the URL; `cause` is the runtime's error.
- */
-export async function getFlag(
-  cc: string,
-  { baseUrl = BASE_URL, timeoutMs = TIMEOUT_MS }: DownloadOptions = {},
-): Promise<Uint8Array<ArrayBuffer>> {
-  checkCode(cc);
-  const name = cc.toLowerCase();
-  const url = `${baseUrl}/${name}/${name}.gif`;
-  try {
-    const response = await fetch(url, {
-      redirect: "follow",
-      signal: AbortSignal.timeout(timeoutMs),
-      decompress: false, // left to wholeGif: fetch prints errors itself
-    });
-    if (!response.ok) {
-      // An unread body would keep its connection open.
-      await response.body?.cancel().catch(ignore);
-      throw new Error(`HTTP ${response.status} ${response.statusText}`.trim());
-    }
-    return wholeGif(new Uint8Array(await response.arrayBuffer()));
-  } catch (error) {
-    const why =
-      (error as Error).name === "TimeoutError"
-        ? `no complete answer within ${timeoutMs / 1000} s`
-        : inPlainWords(error);
-    throw new Error(`${why}: ${url}`, { cause: error });
-  }
-}
-
-/**
- * Gets, saves and shows one flag: `download_one` of the book's threaded script,
- * for concurrent downloaders to build on. If that fails, says why on standard
- * error and returns `false`, so that the others go on. Ends the process if what
- * it shows cannot be written.
- */
-export async function downloadOne(
-  cc: string,
-  options: DownloadOptions = {},
-): Promise<boolean> {
-  const code = cc.toUpperCase();
-  try {
-    const image = await getFlag(cc, options);
-    await saveFlag(image, `${cc.toLowerCase()}.gif`, options);
-  } catch (error) {
-    await report(`${code}: ${(error as Error).message}`);
-    return false;
-  }
-  await print(Bun.stdout, `${code} `);
-  return true;
-}
-
-/**
- * Downloads flags one after the other, and returns how many it saved: the
- * book's `download_many`, to compare with concurrent downloaders. Goes by the
- * alphabet, so that the order shows in the output.
- */
-export async function downloadMany(
-  codes: readonly string[],
-  options: DownloadOptions = {},
-): Promise<number> {
-  let count = 0;
-  for (const cc of codes.map((code) => code.toUpperCase()).sort()) {
-    if (await downloadOne(cc, options)) count++;
-  }
-  return count;
-}
-
-/**
- * Reads the command line, makes the folder, runs the downloader and reports
- * the time it took: the book's `main`, and all that a sibling needs.
+ * `bun flags.ts --demo` takes about two seconds, as each of the 20 flags waits
+ * for the one before it. The following script asks for all of them at once,
+ * has the same command line, and takes about 0.15 s:
  *
  * ```ts
  * import { downloadOne, main } from "./flags.ts";
@@ -158,187 +17,312 @@ export async function downloadMany(
  * });
  * ```
  *
- * Sets `process.exitCode` to 1 if a flag was not saved, to 2 on a usage error.
+ * It is `flags.py`, Example 20-2 of _Fluent Python_ (2nd edition, by Luciano
+ * Ramalho), in TypeScript for Bun.
  *
- * @param args what stands after the script's name on the command line.
+ * @module
+ */
+import { mkdirSync, renameSync } from "node:fs";
+import { basename, join } from "node:path";
+import { parseArgs } from "node:util";
+
+// ---- Settings ----
+
+/** ISO 3166 codes of the 20 most populous countries, as the book has them. */
+export const POP20_CC: readonly string[] =
+  "CN IN US ID BR PK NG BD RU JP MX PH VN ET EG DE IR TR CD FR".split(" ");
+
+/** Where the flags are: on the book's web site. */
+export const BASE_URL = "https://www.fluentpython.com/data/flags";
+
+/** The folder for the flags, in the working directory. */
+export const DEST_DIR = "downloaded";
+
+/**
+ * Milliseconds for one flag, from the request to its last byte: the book's
+ * 6.1 s. Without a limit, a network call can block for minutes.
+ */
+export const TIMEOUT_MS = 6100;
+
+/** Where flags come from, where they go, and how long each may take. */
+export interface DownloadOptions {
+  /** What stands before `/br/br.gif` in a URL. Default: {@link BASE_URL}. */
+  baseUrl?: string;
+  /** The folder, made if needed. Default: {@link DEST_DIR}. */
+  destDir?: string;
+  /** Milliseconds for one flag. Default: {@link TIMEOUT_MS}. */
+  timeoutMs?: number;
+}
+
+// ---- The book's functions ----
+
+/**
+ * Saves an image in `destDir`, in place of an older file or link of that name.
+ * The book's `save_flag`.
+ *
+ * @throws what the file system throws. An older file is then left as it was.
+ */
+export async function saveFlag(
+  image: Uint8Array,
+  filename: string,
+  { destDir = DEST_DIR }: DownloadOptions = {},
+): Promise<void> {
+  const path = join(destDir, filename);
+  // Writing to `path` itself would lose the older file when the disk is full.
+  const temporary = `${path}.${crypto.randomUUID()}.tmp`;
+  try {
+    await Bun.write(temporary, image); // makes the folder, if needed
+    renameSync(temporary, path); // an await would take four times as long
+  } catch (error) {
+    await Bun.file(temporary)
+      .delete()
+      .catch(() => {}); // the first error is the one to report
+    throw error;
+  }
+}
+
+/**
+ * Gets the flag at `{baseUrl}/{cc}/{cc}.gif`; `cc` may be in either case.
+ * The book's `get_flag`.
+ *
+ * @throws RangeError, before any request, if `cc` is not two letters A to Z.
+ * @throws what `fetch` throws: a `TimeoutError`, or a `TypeError` with `code`.
+ * @throws Error if the answer is no flag. Its `cause` is the `Response`, whose
+ * `status` tells a 404 from a 503.
+ */
+export async function getFlag(
+  cc: string,
+  { baseUrl = BASE_URL, timeoutMs = TIMEOUT_MS }: DownloadOptions = {},
+): Promise<Uint8Array<ArrayBuffer>> {
+  // Keeps all but letters out of the URL, and of the file name.
+  if (!/^[a-z]{2}$/i.test(cc)) {
+    throw new RangeError(`not a two-letter code: "${cc}"`);
+  }
+  const code = cc.toLowerCase();
+  const url = `${baseUrl.replace(/\/+$/, "")}/${code}/${code}.gif`;
+  const response = await fetch(url, {
+    redirect: "follow", // the default, written out as in the book's script
+    signal: AbortSignal.timeout(timeoutMs), // covers reading the body, too
+  });
+  if (!response.ok) {
+    // An unread body would keep its connection open.
+    await response.body?.cancel().catch(() => {});
+    const status = `${response.status} ${response.statusText}`.trim();
+    throw new Error(`HTTP ${status}: ${response.url}`, { cause: response });
+  }
+  const image = new Uint8Array(await response.arrayBuffer());
+  if (!startsAndEndsLikeGif(image)) {
+    throw new Error(`not a complete GIF: ${response.url}`, { cause: response });
+  }
+  return image;
+}
+
+/**
+ * Gets, saves and shows one flag, and returns whether that went well. Reports
+ * a failure on standard error, so that the other flags go on. Ends the process
+ * if standard output cannot be written to.
+ *
+ * Concurrent scripts call it, like `download_one` in the book's threaded one.
+ */
+export async function downloadOne(
+  cc: string,
+  options: DownloadOptions = {},
+): Promise<boolean> {
+  const code = cc.toUpperCase();
+  try {
+    const image = await getFlag(code, options);
+    await saveFlag(image, `${code}.gif`, options);
+  } catch (error) {
+    console.error(`${code}: ${explain(error)}`);
+    return false;
+  }
+  await printOrExit(`${code} `);
+  return true;
+}
+
+/**
+ * Downloads flags one after the other, in alphabetical order, and returns how
+ * many were saved. The book's `download_many`, to compare others with.
+ */
+export async function downloadMany(
+  codes: readonly string[],
+  options: DownloadOptions = {},
+): Promise<number> {
+  let count = 0;
+  // An importer may mix cases, and "US" would come before "br".
+  for (const cc of codes.map((code) => code.toUpperCase()).sort()) {
+    if (await downloadOne(cc, options)) count++;
+  }
+  return count;
+}
+
+/**
+ * What {@link main} runs and times: downloads the flags of `codes`, which are
+ * in upper case and not sorted, and returns how many were saved.
+ */
+export type Downloader = (
+  codes: readonly string[],
+  options: Required<DownloadOptions>,
+) => Promise<number>;
+
+/**
+ * Reads the command line, runs the downloader and reports how long it took.
+ * The book's `main`. Sets `process.exitCode` to 1 if a flag was not saved, and
+ * to 2 if the command line is wrong or the folder cannot be made.
+ *
+ * @param args what follows the script's name on the command line.
  * @throws only what the downloader throws.
  */
 export async function main(
   downloader: Downloader,
   args: readonly string[] = Bun.argv.slice(2),
 ): Promise<void> {
-  const command = await readCommandLine(args);
-  if (!command) return;
-  const { codes, options, demo } = command;
+  let command: CommandLine | "help";
   try {
-    mkdirSync(options.destDir, { recursive: true });
+    command = parseCommandLine(args);
+    if (command === "help") return await printOrExit(HELP);
+    mkdirSync(command.options.destDir, { recursive: true });
   } catch (error) {
-    return refuse(1, `${inPlainWords(error)}: ${options.destDir}`);
+    console.error(`${explain(error)}\nTry 'bun ${SCRIPT} --help'.`);
+    process.exitCode = 2;
+    return;
   }
-  using server = demo ? startDemoServer() : null; // stops at the end of main
-  if (server) options.baseUrl = server.url.origin;
+  const { codes, options, demo } = command;
+  using server = demo ? startDemoServer() : undefined; // stops when main ends
+  const baseUrl = server?.url.origin ?? options.baseUrl;
 
   const start = performance.now();
-  const count = await downloader(codes, options);
-  const elapsed = (performance.now() - start) / 1000;
+  const count = await downloader(codes, { ...options, baseUrl });
+  const seconds = (performance.now() - start) / 1000;
 
-  const noun = count === 1 ? "download" : "downloads";
-  await print(Bun.stdout, `\n${count} ${noun} in ${elapsed.toFixed(2)}s\n`);
+  await printOrExit(`\n${count} downloads in ${seconds.toFixed(2)}s\n`);
   if (count < codes.length) process.exitCode = 1;
-  if (count === 0 && options.baseUrl === BASE_URL) {
-    await print(Bun.stderr, "Try --demo: it needs no network.\n");
-  }
 }
 
-/** Lets nothing but two letters A to Z get into a URL or a path. */
-function checkCode(cc: string): void {
-  if (!/^[a-z]{2}$/i.test(cc)) {
-    throw new RangeError(`not a two-letter code: ${JSON.stringify(cc)}`);
-  }
+// ---- GIFs, errors, output ----
+
+/** A login page may call itself `image/gif`, and an answer may be cut short. */
+function startsAndEndsLikeGif(bytes: Uint8Array): boolean {
+  const signature = new TextDecoder().decode(bytes.subarray(0, 4));
+  const trailer = 0x3b; // the last byte of every GIF
+  return signature === "GIF8" && bytes.at(-1) === trailer;
 }
 
-/** The GIF in an answer's body. Believes the bytes, not the headers. */
-function wholeGif(body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  const gzipped = body[0] === 0x1f; // no GIF starts like this
-  const image = gzipped ? Bun.gunzipSync(body) : body;
-  const start = new TextDecoder().decode(image.subarray(0, 4));
-  const whole = start === "GIF8" && image.at(-1) === 0x3b; // its trailer, ";"
-  if (!whole) throw new Error("not a complete GIF");
-  return image;
+/** For an error's `code`, plainer words than those of its message. */
+const PLAIN_WORDS: Record<string, string> = {
+  EACCES: "permission denied",
+  EAI_AGAIN: "cannot look up the host",
+  ECONNREFUSED: "connection refused",
+  ECONNRESET: "connection lost",
+  ENETUNREACH: "network unreachable",
+  ENOSPC: "no space left",
+  ENOTFOUND: "no such host",
+  ERR_TLS_CERT_ALTNAME_INVALID: "certificate of another host",
+};
+
+/** What went wrong, and with which file or URL, as far as the error knows. */
+function explain(error: unknown): string {
+  // fetch puts the URL in `path`, and its messages may end in advice for
+  // programmers: 'ZlibError fetching "http://...". For more information, ...'.
+  const { code = "", message, path } = error as NodeJS.ErrnoException;
+  const withoutAdvice = message.replace(/\. For more information, .*/, "");
+  const words = PLAIN_WORDS[code] ?? withoutAdvice;
+  return path && !words.includes(path) ? `${words}: ${path}` : words;
 }
 
-/** What went wrong, without the runtime's codes and advice. */
-function inPlainWords(error: unknown): string {
-  const { code, message } = error as Error & { code?: string };
-  if (code === undefined) return message; // it is plain words
-  if (message.startsWith("getaddrinfo")) return "cannot find the host";
-  if (message.includes("Was there a typo")) return "cannot connect";
-  // 'ResponseHeadersTooLarge fetching "http://...". For more information, ...'
-  // "ENOSPC: no space left on device, write 'downloaded/br.gif...'"
-  // "ECONNREFUSED: Unable to connect. Is the computer able to access ...?"
-  const advice = / fetching ".*|, \w+ '.*|[.?]( .*|$)/s;
-  const words = message.replace(/^\w+: /, "").replace(advice, "");
-  return words.replace(/_|(?<=[a-z])(?=[A-Z])/g, " ");
+/** Writes to standard output. If that fails, ends the process with status 1. */
+async function printOrExit(text: string): Promise<void> {
+  await Bun.write(Bun.stdout, text).catch((error) => {
+    // A closed pipe needs no message: `head` has read what it wants.
+    if (error.code !== "EPIPE") console.error(`output: ${explain(error)}`);
+    process.exit(1);
+  });
 }
 
-/** For a clean-up that fails: it must not hide the failure before it. */
-function ignore(): void {}
+// ---- The command line ----
 
-/** Writes to standard output or error, and ends the script if it cannot. */
-async function print(output: Bun.BunFile, text: string): Promise<void> {
-  await Bun.write(output, text).catch(() => process.exit(1));
+/** The script that was run, which may be one that imports this file. */
+const SCRIPT = basename(Bun.main);
+
+const HELP = `Usage: bun ${SCRIPT} [options] [CC ...]
+
+Downloads country flags.
+
+  CC                 country codes (the ${POP20_CC.length} most populous ones)
+  -s, --server URL   where they are (${BASE_URL})
+  -d, --dest DIR     where to save them (${DEST_DIR})
+  -t, --timeout SEC  give up on a flag after SEC seconds (${TIMEOUT_MS / 1000})
+      --demo         get made-up flags, into demo/: no network needed
+  -h, --help         show this help and end
+`;
+
+interface CommandLine {
+  codes: readonly string[];
+  options: Required<DownloadOptions>;
+  demo: boolean;
 }
 
-/** Reports a failure in one line, and never amid the codes on a terminal. */
-async function report(failure: string): Promise<void> {
-  const start = process.stderr.isTTY ? "\n" : "";
-  await print(Bun.stderr, `${start}${failure.replace(/\s+/g, " ")}\n`);
-}
-
-/** Says why nothing is begun, and with which status the script ends. */
-async function refuse(status: number, why: string): Promise<void> {
-  process.exitCode = status;
-  await print(Bun.stderr, `${why}\n`);
-}
-
-// The command line.
-
-/** Returns `undefined` if help or a usage error has said it all. */
-async function readCommandLine(args: readonly string[]) {
-  if (args.includes("-h") || args.includes("--help")) {
-    await print(Bun.stdout, help());
-    return undefined;
-  }
-  try {
-    return parseCommandLine(args);
-  } catch (error) {
-    // parseArgs adds advice, "To specify ..." or "Did you ...", of no use here.
-    const what = (error as Error).message.replace(/\.\s(To|Did) .*/s, "");
-    await refuse(2, `${what}\nTry 'bun ${basename(Bun.main)} --help'.`);
-    return undefined;
-  }
-}
-
-function parseCommandLine(args: readonly string[]) {
+/** @throws what is wrong, for the user to read. */
+function parseCommandLine(args: readonly string[]): CommandLine | "help" {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
     options: {
       server: { type: "string", short: "s" },
-      dest: { type: "string", short: "d", default: DEST_DIR },
-      timeout: { type: "string", short: "t", default: `${TIMEOUT_MS / 1000}` },
-      demo: { type: "boolean", default: false },
+      dest: { type: "string", short: "d" },
+      timeout: { type: "string", short: "t" },
+      demo: { type: "boolean" },
+      help: { type: "boolean", short: "h" },
     },
   });
-  const { dest: destDir, timeout, demo } = values;
-  positionals.forEach(checkCode);
-  if (demo && values.server) {
+  if (values.help) return "help";
+
+  if (values.demo && values.server) {
     throw new Error("--demo brings its own server: leave out --server");
   }
-  const server = values.server ?? BASE_URL;
-  if (!/^https?:\/\/[^\s?#]+$/i.test(server) || !URL.canParse(server)) {
-    const what = "an http or https URL with no ? or #";
-    throw new Error(`--server takes ${what}, not ${JSON.stringify(server)}`);
+  const { demo = false, server = BASE_URL, timeout } = values;
+  const url = URL.parse(server);
+  if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password) {
+    // The URL is not shown, as it may hold a password.
+    throw new Error("--server takes an http:// or https:// URL, no user name");
   }
-  if (destDir === "") throw new Error("--dest takes a folder, not nothing");
-  const seconds = Number(timeout);
-  if (!(seconds > 0 && seconds < Infinity)) {
-    const given = JSON.stringify(timeout);
-    throw new Error(`--timeout takes seconds above 0, not ${given}`);
+  const timeoutMs = timeout === undefined ? TIMEOUT_MS : Number(timeout) * 1000;
+  // A word gives NaN, which fails both comparisons.
+  if (!(timeoutMs > 0 && timeoutMs <= 3_600_000)) {
+    throw new Error(`--timeout takes seconds, up to 3600, not "${timeout}"`);
   }
+  // Made-up flags must not replace real ones.
+  const destDir = values.dest ?? (demo ? "demo" : DEST_DIR);
   const codes = new Set(positionals.map((cc) => cc.toUpperCase()));
-  const baseUrl = server.replace(/\/+$/, "");
-  // AbortSignal.timeout takes no more milliseconds than that.
-  const timeoutMs = Math.min(seconds * 1000, Number.MAX_SAFE_INTEGER);
-  return {
-    codes: codes.size > 0 ? [...codes] : POP20_CC,
-    options: { baseUrl, destDir, timeoutMs },
-    demo,
-  };
+  const options = { baseUrl: server, destDir, timeoutMs };
+  return { codes: codes.size > 0 ? [...codes] : POP20_CC, options, demo };
 }
 
-function help(): string {
-  return `Usage: bun ${basename(Bun.main)} [options] [CC ...]
+// ---- The demo server ----
 
-Downloads country flags.
+/** In base64: three stripes on 3 by 2 pixels, the flag of no country. */
+const DEMO_GIF = "R0lGODlhAwACAJEAAACbm////45ErQAAACwAAAAAAwACAAACBEQoMCoAOw==";
 
-  CC                 two-letter country codes, in any case
-                     (default: the ${POP20_CC.length} most populous countries)
-  -s, --server URL   where the flags are
-                     (default: ${BASE_URL})
-  -d, --dest DIR     where to save them (default: ${DEST_DIR})
-  -t, --timeout SEC  give up on a flag after SEC seconds
-                     (default: ${TIMEOUT_MS / 1000})
-      --demo         get made-up flags from a server inside the script:
-                     no network needed
-  -h, --help         show this help and end
-`;
-}
+/** How long an answer takes on average. Raise it for a slower demo. */
+const DEMO_DELAY_MS = 100;
 
-// The demo server.
-
-/** Starts a server inside this script, slow enough to show who waits. */
 function startDemoServer() {
-  process.env["no_proxy"] = "127.0.0.1"; // a proxy could not reach it
+  // fetch would ask the user's proxy even for loopback addresses. In lower
+  // case, as that wins over NO_PROXY.
+  process.env["no_proxy"] = "127.0.0.1";
   return Bun.serve({
     hostname: "127.0.0.1",
-    port: 0,
-    async fetch(request) {
-      await Bun.sleep(100);
-      const cc = new URL(request.url).pathname.slice(1, 3).toUpperCase();
-      return POP20_CC.includes(cc)
-        ? new Response(stripes(cc))
-        : new Response("no such flag", { status: 404 });
+    port: 0, // any free one
+    routes: {
+      "/:cc/*": async ({ params }) => {
+        // From 50 to 150 ms at random, so that answers overtake each other.
+        await Bun.sleep(DEMO_DELAY_MS * (0.5 + Math.random()));
+        return POP20_CC.includes(params.cc.toUpperCase())
+          ? new Response(Buffer.from(DEMO_GIF, "base64"))
+          : new Response("no such flag", { status: 404 });
+      },
     },
   });
-}
-
-/** A GIF of 3 by 2 pixels: three stripes in colours drawn from the code. */
-function stripes(cc: string): Buffer<ArrayBuffer> {
-  const header = "47494638396103000200910000"; // GIF89a, 3 by 2, 4 colours
-  const palette = Bun.MD5.hash(cc, "hex").slice(0, 24);
-  const image = "2c00000000030002000002044428302a003b"; // two rows, the end
-  return Buffer.from(header + palette + image, "hex");
 }
 
 if (import.meta.main) await main(downloadMany);
