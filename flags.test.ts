@@ -1,31 +1,12 @@
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import {
-  chmodSync,
-  copyFileSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import fs from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import zlib from "node:zlib";
 
-import {
-  BASE_URL,
-  DEST_DIR,
-  getFlag,
-  POP20_CC,
-  saveFlag,
-  TIMEOUT_MS,
-} from "./flags.ts";
+import { BASE_URL, DEST_DIR, POP20_CC, TIMEOUT_MS } from "./flags.ts";
+import { getFlag, saveFlag } from "./flags.ts";
 
 // The tests wait for events. This only ends what would never end.
 setDefaultTimeout(90_000);
@@ -40,20 +21,20 @@ for (const name of Object.keys(process.env)) {
 }
 process.env["NO_COLOR"] = "1";
 
-const root = mkdtempSync(join(tmpdir(), "flags-"));
-afterAll(() => rmSync(root, { recursive: true, force: true }));
+const root = fs.mkdtempSync(join(tmpdir(), "flags-"));
+afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 
 /** A new, empty folder. */
 function folder(): string {
-  return mkdtempSync(join(root, "folder-"));
+  return fs.mkdtempSync(join(root, "folder-"));
 }
 
 /** A new folder with flags.ts and, under these names, other scripts. */
 function project(scripts: Record<string, string> = {}): string {
   const cwd = folder();
-  copyFileSync(FLAGS_TS, join(cwd, "flags.ts"));
+  fs.copyFileSync(FLAGS_TS, join(cwd, "flags.ts"));
   for (const [name, code] of Object.entries(scripts)) {
-    writeFileSync(join(cwd, name), code);
+    fs.writeFileSync(join(cwd, name), code);
   }
   return cwd;
 }
@@ -70,10 +51,9 @@ function flags(codes: readonly string[]): Record<string, Buffer> {
 
 /** What a folder holds. */
 function contents(path: string): Record<string, Buffer> {
-  const names = readdirSync(path);
-  return Object.fromEntries(
-    names.map((name) => [name, readFileSync(join(path, name))]),
-  );
+  const names = fs.readdirSync(path);
+  const entry = (name: string) => [name, fs.readFileSync(join(path, name))];
+  return Object.fromEntries(names.map(entry));
 }
 
 /**
@@ -180,21 +160,14 @@ function start(
   });
 }
 
-/** Runs the script as a user does. */
+/** Runs the script as a user does. Takes its last line apart. */
 async function run(args: string[], options?: RunOptions) {
   const { stdout, stderr, exited } = start(args, options);
-  const [output, errors, status] = await Promise.all([
-    stdout instanceof ReadableStream ? stdout.text() : "",
-    stderr.text(),
-    exited,
-  ]);
-  return { ...takenApart(output), output, errors, status };
-}
-
-/** The codes and the count in an output; all of it, if it has no last line. */
-function takenApart(output: string) {
-  const [, codes = output, count] = /^(.*)\n(\d+) .*\n$/.exec(output) ?? [];
-  return { codes: codes.trim(), count: Number(count) };
+  const piped = stdout instanceof ReadableStream;
+  const output = piped ? await stdout.text() : "";
+  const [, codes = output, count] = /^(.*?) ?\n(\d+) .*\n$/.exec(output) ?? [];
+  const errors = await stderr.text();
+  return { codes, count: Number(count), output, errors, status: await exited };
 }
 
 /** Runs a shell's line on a terminal and returns what stands on the screen. */
@@ -211,13 +184,6 @@ async function screen(line: string, cwd: string) {
   await Bun.spawn([...command, process.execPath], options).exited;
   return shown.replaceAll("\r\n", "\n");
 }
-
-// Proxies that nobody listens at, and an exception that does not matter here.
-const PROXIES = {
-  HTTP_PROXY: "http://127.0.0.1:1",
-  ALL_PROXY: "http://127.0.0.1:1",
-  no_proxy: "elsewhere.test",
-};
 
 // Made for these tests and good for nothing else: a certificate for localhost.
 const TEST_KEY = `-----BEGIN PRIVATE KEY-----
@@ -240,7 +206,7 @@ UiOifmPA6jBok8AhiG4hD7sk9LLxxb3rIg==
 /** The environment of a run that trusts this certificate. */
 function trust() {
   const ca = join(folder(), "ca.pem");
-  writeFileSync(ca, TEST_CERT);
+  fs.writeFileSync(ca, TEST_CERT);
   return { NODE_EXTRA_CA_CERTS: ca };
 }
 
@@ -250,7 +216,7 @@ describe.concurrent("bun flags.ts", () => {
     const cwd = folder();
     const { errors, status } = await run(["--server", server.url], { cwd });
     expect({ errors, status }).toEqual({ errors: "", status: 0 });
-    expect(readdirSync(cwd)).toEqual(["downloaded"]);
+    expect(fs.readdirSync(cwd)).toEqual(["downloaded"]);
     expect(contents(join(cwd, "downloaded"))).toEqual(flags(POP20_CC));
   });
 
@@ -268,13 +234,13 @@ describe.concurrent("bun flags.ts", () => {
     const seen: string[] = [];
     using server = flagServer({
       reply(cc) {
-        const files = readdirSync(cwd).filter((name) => name !== "output");
-        seen.push(`${readFileSync(output, "utf8")}${files.sort()}`);
+        const files = fs.readdirSync(cwd).filter((name) => name !== "output");
+        seen.push(`${fs.readFileSync(output, "utf8")}${files.sort()}`);
         return new Response(image(cc));
       },
     });
     const args = ["-s", server.url, "-d", ".", "br", "cn", "us"];
-    await start(args, { cwd, stdout: openSync(output, "w") }).exited;
+    await start(args, { cwd, stdout: fs.openSync(output, "w") }).exited;
     expect(seen).toEqual(["", "BR BR.gif", "BR CN BR.gif,CN.gif"]);
   });
 
@@ -290,7 +256,8 @@ describe.concurrent("bun flags.ts", () => {
     using server = flagServer();
     const cwd = folder();
     const args = ["us", "-d", "a/b", "Br", "-t", "3600", "US", "-s"];
-    expect(await run([...args, server.url], { cwd })).toMatchObject({
+    const ran = await run([...args, server.url], { cwd });
+    expect(ran).toMatchObject({
       codes: "BR US",
       count: 2,
       errors: "",
@@ -320,26 +287,21 @@ describe.concurrent("bun flags.ts", () => {
 describe.concurrent("bun flags.ts --demo", () => {
   test("needs flags.ts alone, no network and no proxy", async () => {
     const cwd = project();
-    const options = { script: "flags.ts", cwd, env: PROXIES };
-    expect(await run(["--demo"], options)).toMatchObject({
-      codes: ALPHABETICAL.join(" "),
-      count: 20,
-      errors: "",
-      status: 0,
-    });
+    // Nobody listens there, and the user's exception does not matter here.
+    const env = { HTTP_PROXY: "http://127.0.0.1:1", no_proxy: "a.test" };
+    const ran = await run(["--demo"], { script: "flags.ts", cwd, env });
+    const { codes, errors, status } = ran;
+    expect(codes).toBe(ALPHABETICAL.join(" "));
+    expect({ errors, status }).toEqual({ errors: "", status: 0 });
   });
 
   test("saves GIFs in demo/, so that real flags stay", async () => {
     const cwd = folder();
     await run(["--demo", "br", "us"], { cwd });
-    expect(readdirSync(cwd)).toEqual(["demo"]);
+    expect(fs.readdirSync(cwd)).toEqual(["demo"]);
     const demo = contents(join(cwd, "demo"));
     expect(Object.keys(demo).sort()).toEqual(["BR.gif", "US.gif"]);
-    const picture = new Bun.Image(demo["BR.gif"]!);
-    expect(await picture.metadata()).toMatchObject({
-      ...{ format: "gif", width: 3, height: 2 },
-    });
-    // As ImageMagick and giflib decode it: teal, white, violet, in two rows.
+    // In ImageMagick and giflib it is teal, white and violet, in two rows.
     expect(demo["BR.gif"]!.toString("base64")).toBe(
       "R0lGODlhAwACAJEAAACbm////45ErQAAACwAAAAAAwACAAACBEQoMCoAOw==",
     );
@@ -348,16 +310,12 @@ describe.concurrent("bun flags.ts --demo", () => {
   test("saves elsewhere if --dest says so", async () => {
     const cwd = folder();
     await run(["--demo", "br", "--dest", "x"], { cwd });
-    expect(readdirSync(cwd)).toEqual(["x"]);
+    expect(fs.readdirSync(cwd)).toEqual(["x"]);
   });
 
   test("has no flags but the 20", async () => {
     const { codes, count, errors, status } = await run(["--demo", "ch"]);
-    expect({ codes, count, status }).toEqual({
-      codes: "",
-      count: 0,
-      status: 1,
-    });
+    expect([codes, count, status]).toEqual(["", 0, 1]);
     expect(errors).toMatch(
       /^CH: HTTP 404 Not Found: http:\/\/127\.0\.0\.1:\d+\/ch\/ch\.gif\n$/,
     );
@@ -371,11 +329,9 @@ describe.concurrent("bun flags.ts --demo", () => {
       const { downloadMany, main } = await import("./flags.ts");
       await main(downloadMany);
       console.error(JSON.stringify(waits));`;
-    const options = {
-      cwd: project({ "waits.ts": script }),
-      script: "waits.ts",
-    };
-    const waits: number[] = JSON.parse((await run(["--demo"], options)).errors);
+    const cwd = project({ "waits.ts": script });
+    const { errors } = await run(["--demo"], { cwd, script: "waits.ts" });
+    const waits: number[] = JSON.parse(errors);
     expect(waits).toHaveLength(20);
     expect(Math.min(...waits)).toBeGreaterThanOrEqual(50);
     expect(Math.max(...waits)).toBeLessThanOrEqual(150);
@@ -389,48 +345,33 @@ describe.concurrent("bun flags.ts --demo", () => {
       await main(async (_, { baseUrl }) => ((url = baseUrl), 20));
       await fetch(url).catch((error) => console.error(error.code));
       process.exit();`;
-    const options = {
-      cwd: project({ "after.ts": script }),
-      script: "after.ts",
-    };
-    const { errors } = await run(["--demo"], options);
+    const cwd = project({ "after.ts": script });
+    const { errors } = await run(["--demo"], { cwd, script: "after.ts" });
     expect(errors).toBe("ECONNREFUSED\n");
   });
 });
 
 describe.concurrent("the command line", () => {
-  const POSITIONAL =
-    "To specify a positional argument starting with a '-', " +
-    "place it at the end of the command after '--', as in '-- ";
   const AMBIGUOUS = (option: string) =>
     `Option '${option}' argument is ambiguous.\n` +
     `Did you forget to specify the option argument for '${option}'?\n` +
     "To specify an option argument starting with a dash use ";
+  const UNKNOWN =
+    "Unknown option '--no'. To specify a positional argument starting with a " +
+    "'-', place it at the end of the command after '--', as in '-- \"--no\"";
+  const NEGATIVE = `${AMBIGUOUS("-t")}'--timeout=-XYZ' or '-t-XYZ'.`;
+  const OPTION = `${AMBIGUOUS("--dest")}'--dest=-XYZ'.`;
+  const MISSING = "Option '-d, --dest <value>' argument missing";
+  const SWITCH = "Option '--demo' does not take an argument";
   const TIMEOUT = "--timeout takes seconds, up to 3600, not ";
   const SERVER = "--server takes an http:// or https:// URL, no user name";
   const DEMO = "--demo brings its own server: leave out --server";
   test.each([
-    [
-      "an unknown option",
-      ["--no"],
-      `Unknown option '--no'. ${POSITIONAL}"--no"`,
-    ],
-    ["no value", ["--dest"], "Option '-d, --dest <value>' argument missing"],
-    [
-      "a negative number behind a blank",
-      ["-t", "-5"],
-      `${AMBIGUOUS("-t")}'--timeout=-XYZ' or '-t-XYZ'.`,
-    ],
-    [
-      "an option for a value",
-      ["--dest", "--demo"],
-      `${AMBIGUOUS("--dest")}'--dest=-XYZ'.`,
-    ],
-    [
-      "a value for a switch",
-      ["--demo=yes"],
-      "Option '--demo' does not take an argument",
-    ],
+    ["an unknown option", ["--no"], UNKNOWN],
+    ["an option without its value", ["--dest"], MISSING],
+    ["an option for a value", ["--dest", "--demo"], OPTION],
+    ["a negative number behind a blank", ["-t", "-5"], NEGATIVE],
+    ["a value for a switch", ["--demo=yes"], SWITCH],
     ["a timeout of zero", ["--timeout", "0"], `${TIMEOUT}"0"`],
     ["a negative timeout", ["--timeout=-1"], `${TIMEOUT}"-1"`],
     ["a timeout above an hour", ["-t", "3600.1"], `${TIMEOUT}"3600.1"`],
@@ -447,25 +388,22 @@ describe.concurrent("the command line", () => {
     ["--demo with a server", ["--demo", "-s", "http://x.test"], DEMO],
   ])("is refused with %s", async (_, args, what) => {
     const cwd = folder();
-    expect(await run(args, { cwd })).toMatchObject({
-      output: "",
-      errors: `${what}\nTry 'bun flags.ts --help'.\n`,
-      status: 2,
-    });
-    expect(readdirSync(cwd)).toEqual([]);
+    const errors = `${what}\nTry 'bun flags.ts --help'.\n`;
+    const ran = await run(args, { cwd });
+    expect(ran).toMatchObject({ output: "", errors, status: 2 });
+    expect(fs.readdirSync(cwd)).toEqual([]);
   });
 
   test("is refused with a folder that cannot be made, and nothing is requested", async () => {
     using server = flagServer();
     const cwd = folder();
-    writeFileSync(join(cwd, "file"), "");
-    const path = join("file", "new");
-    const args = ["br", "-s", server.url, "-d", path];
-    expect(await run(args, { cwd })).toMatchObject({
-      output: "",
-      errors: `ENOTDIR: not a directory, mkdir '${path}'\nTry 'bun flags.ts --help'.\n`,
-      status: 2,
-    });
+    fs.writeFileSync(join(cwd, "file"), "");
+    const args = ["br", "-s", server.url, "-d", "file/new"];
+    const { output, errors, status } = await run(args, { cwd });
+    expect([output, status]).toEqual(["", 2]);
+    expect(errors).toBe(
+      "ENOTDIR: not a directory, mkdir 'file/new'\nTry 'bun flags.ts --help'.\n",
+    );
     expect(server.asked).toEqual([]);
   });
 
@@ -476,7 +414,7 @@ describe.concurrent("the command line", () => {
       const { output, errors, status } = await run(args, { cwd });
       expect(output).toStartWith("Usage: bun flags.ts [options] [CC ...]\n");
       expect({ errors, status }).toEqual({ errors: "", status: 0 });
-      expect(readdirSync(cwd)).toEqual([]);
+      expect(fs.readdirSync(cwd)).toEqual([]);
     },
   );
 
@@ -494,186 +432,143 @@ describe.concurrent("a flag", () => {
   const gif = image("br");
   const half = gif.subarray(0, 2000);
   const length = `Content-Length: ${gif.length}`;
-  const LATE = "The operation timed out.";
-  const LOST = "connection lost: URL";
-  const NO_GIF = "not a complete GIF: URL";
-  const longName = `${"x".repeat(64)}.test`; // refused without a look-up
-
+  const PAGE = "<h1>Log in</h1>;";
   const elsewhere = Bun.serve({
     hostname: "127.0.0.1",
     port: 0,
-    fetch: ({ url }) =>
-      new Response("<h1>Log in</h1>", { status: Number(url.slice(-3)) }),
+    fetch: ({ url }) => new Response(PAGE, { status: Number(url.slice(-3)) }),
   });
   const tls = { key: TEST_KEY, cert: TEST_CERT }; // for localhost
   const fetchGif = () => new Response(gif);
   const secure = Bun.serve({ port: 0, tls, fetch: fetchGif });
   afterAll(() => Promise.all([elsewhere, secure].map((it) => it.stop(true))));
   const other = elsewhere.url.href;
+  const secureUrl = `https://localhost:${secure.port}`;
 
-  /** Writes pieces until the client hangs up. */
-  function drip(socket: net.Socket, head: Buffer, piece: Uint8Array) {
-    socket.write(head);
-    const timer = setInterval(() => socket.write(piece), 20);
-    socket.on("close", () => clearInterval(timer));
+  const type = "Content-Type: ";
+  const smtp = "220 mail.test ESMTP at your service\r\n";
+  const chunked = "Transfer-Encoding: chunked";
+  function encoded(encoding: string, body: Uint8Array) {
+    const size = `Content-Length: ${body.length}`;
+    return http("200 OK", body, [`Content-Encoding: ${encoding}`, size]);
   }
-  const encoded = (encoding: string, body: Uint8Array) =>
-    http("200 OK", body, [
-      `Content-Encoding: ${encoding}`,
-      `Content-Length: ${body.length}`,
-    ]);
 
-  test.each<[string, Fault, string]>([
-    ["a 404", http("404 Not Found", gif), "HTTP 404 Not Found: URL"],
-    ["a 404 cut short", http("404 No", half, [length]), "HTTP 404 No: URL"],
-    ["a 418", http("418 I'm a teapot"), "HTTP 418 I'm a teapot: URL"],
-    ["a 500", http("500 Oh no. Sir"), "HTTP 500 Oh no. Sir: URL"],
-    ["a 503", http("503 Busy"), "HTTP 503 Busy: URL"],
-    ["a status without words", http("599 "), "HTTP 599: URL"],
-    ["a 304", http("304 Not Modified", "", []), "HTTP 304 Not Modified: URL"],
-    ["a 204", http("204 No Content", "", []), NO_GIF],
-    ["a redirect with no target", http("302 Found"), "HTTP 302 Found: URL"],
-    [
-      "a redirect in a loop",
-      redirect("/br/br.gif"),
-      "TooManyRedirects: The response redirected too many times: URL",
-    ],
-    [
-      "a redirect to a local file",
-      redirect(Bun.pathToFileURL(FLAGS_TS).href),
-      'UnsupportedRedirectProtocol fetching "URL"',
-    ],
-    [
-      "a redirect to a 404",
-      redirect(`${other}404`),
-      `HTTP 404 Not Found: ${other}404`,
-    ],
-    [
-      "a redirect to a login page",
-      redirect(`${other}200`),
-      `not a complete GIF: ${other}200`,
-    ],
-    [
-      "a redirect to a port that nobody listens at",
-      redirect("http://127.0.0.1:1"),
-      "connection refused: URL",
-    ],
-    [
-      "a redirect to a network that cannot be reached",
-      redirect("http://255.255.255.255"),
-      "network unreachable: URL",
-    ],
-    [
-      "a redirect to no host",
-      redirect(`http://${longName}`),
-      "no such host: URL",
-    ],
-    [
-      "an untrusted certificate",
-      redirect(`https://localhost:${secure.port}`),
-      "self signed certificate: URL",
-    ],
-    ["an empty answer", http("200 OK"), NO_GIF],
-    [
-      "a login page labelled as a GIF",
-      http("200 OK", "<h1>Log in</h1>;", ["Content-Type: image/gif"]),
-      NO_GIF,
-    ],
-    ["a body without its end", http("200 OK", half, []), NO_GIF],
-    ["a body without its start", http("200 OK", gif.subarray(9)), NO_GIF],
-    ["a body below its length", http("200 OK", half, [length]), LOST],
-    [
-      "a body with a chunk cut short",
-      http("200 OK", `fff\r\n${half}`, ["Transfer-Encoding: chunked"]),
-      LOST,
-    ],
-    ["a reset before the answer", (socket) => socket.resetAndDestroy(), LOST],
-    ["a connection closed at once", Buffer.from(""), LOST],
-    [
-      "an answer that is not HTTP",
-      (socket) => socket.write("220 mail.test ESMTP at your service\r\n"),
-      'Malformed_HTTP_Response fetching "URL"',
-    ],
-    [
-      "broken gzip",
-      encoded("gzip", zlib.gzipSync(gif).subarray(0, 30)),
-      'ZlibError fetching "URL"',
-    ],
-    [
-      "a header of 4 MiB",
-      http("200 OK", gif, [`X: ${"x".repeat(4 << 20)}`]),
-      'ResponseHeadersTooLarge fetching "URL"',
-    ],
-  ])("is reported and not saved after %s, and others are", async (...row) => {
-    const [, fault, line] = row;
-    using server = await faultyServer(fault);
-    const cwd = folder();
-    writeFileSync(join(cwd, "BR.gif"), "older");
-    const args = ["-s", server.url, "-d", ".", "-t", "60", "br", "cn", "us"];
-    const { codes, count, errors, status } = await run(args, { cwd });
-    // fetch itself says a word of its own about broken compression.
-    const report = errors.replace("Decompression error: ZlibError\n", "");
-    const url = `${server.url}/br/br.gif`;
-    expect(report).toBe(`BR: ${line.replace("URL", url)}\n`);
-    expect({ codes, count, status }).toEqual({
-      ...{ codes: "CN US", count: 2, status: 1 },
-    });
-    expect(contents(cwd)).toEqual({
-      ...flags(["CN", "US"]),
-      "BR.gif": Buffer.from("older"),
-    });
-  });
+  /** What the line says after the code, with URL for the flag's address. */
+  const reported: Record<string, Record<string, Fault>> = {
+    "HTTP 404 Not Found: URL": { "a 404": http("404 Not Found", gif) },
+    "HTTP 404 No: URL": { "a 404 cut short": http("404 No", half, [length]) },
+    "HTTP 418 I'm a teapot: URL": { "a 418": http("418 I'm a teapot") },
+    "HTTP 500 Oh no. Sir: URL": { "a 500": http("500 Oh no. Sir") },
+    "HTTP 599: URL": { "a status without words": http("599 ") },
+    "HTTP 304 Not Modified: URL": { "a 304": http("304 Not Modified", "", []) },
+    "HTTP 302 Found: URL": { "a redirect to nowhere": http("302 Found") },
+    [`HTTP 404 Not Found: ${other}404`]: {
+      "a redirect to a 404": redirect(`${other}404`),
+    },
+    [`not a complete GIF: ${other}200`]: {
+      "a redirect to a login page": redirect(`${other}200`),
+    },
+    "not a complete GIF: URL": {
+      "a 204": http("204 No Content", "", []),
+      "an empty answer": http("200 OK"),
+      "a login page called a GIF": http("200 OK", PAGE, [`${type}image/gif`]),
+      "a body without its end": http("200 OK", half, []),
+      "a body without its start": http("200 OK", gif.subarray(9)),
+    },
+    "connection lost: URL": {
+      "a body below its length": http("200 OK", half, [length]),
+      "a chunk cut short": http("200 OK", `fff\r\n${half}`, [chunked]),
+      "a reset": (socket) => socket.resetAndDestroy(),
+      "a connection closed at once": Buffer.from(""),
+    },
+    "connection refused: URL": {
+      "a redirect to a closed port": redirect("http://127.0.0.1:1"),
+    },
+    "network unreachable: URL": {
+      "a redirect to no network": redirect("http://255.255.255.255"),
+    },
+    "no such host: URL": {
+      "a redirect to no host": redirect(`http://${"x".repeat(64)}.test`),
+    },
+    "self signed certificate: URL": { "no trust": redirect(secureUrl) },
+    "TooManyRedirects: The response redirected too many times: URL": {
+      "a redirect in a loop": redirect("/br/br.gif"),
+    },
+    'UnsupportedRedirectProtocol fetching "URL"': {
+      "a redirect to a file": redirect(Bun.pathToFileURL(FLAGS_TS).href),
+    },
+    'Malformed_HTTP_Response fetching "URL"': {
+      "another protocol": (socket) => socket.write(smtp),
+    },
+    'ZlibError fetching "URL"': {
+      "broken gzip": encoded("gzip", zlib.gzipSync(gif).subarray(0, 30)),
+    },
+    'ResponseHeadersTooLarge fetching "URL"': {
+      "a header of 4 MiB": http("200 OK", gif, [`X: ${"x".repeat(4 << 20)}`]),
+    },
+  };
+  const rows = Object.entries(reported).flatMap(([line, faults]) =>
+    Object.entries(faults).map(([name, fault]) => [name, fault, line] as const),
+  );
+  test.each(rows)(
+    "is reported and not saved after %s, and others are",
+    async (...row) => {
+      const [, fault, line] = row;
+      using server = await faultyServer(fault);
+      const cwd = folder();
+      fs.writeFileSync(join(cwd, "BR.gif"), "older");
+      const args = ["-s", server.url, "-d", ".", "-t", "60", "br", "cn", "us"];
+      const { codes, errors, status } = await run(args, { cwd });
+      // fetch itself says a word of its own about broken compression.
+      const report = errors.replace("Decompression error: ZlibError\n", "");
+      const url = `${server.url}/br/br.gif`;
+      expect(report).toBe(`BR: ${line.replace("URL", url)}\n`);
+      expect([codes, status]).toEqual(["CN US", 1]);
+      expect(contents(cwd)).toEqual({
+        ...flags(["CN", "US"]),
+        "BR.gif": Buffer.from("older"),
+      });
+    },
+  );
 
-  test.each<[string, Fault]>([
-    ["no answer", () => {}],
-    ["a stall amid the head", (socket) => socket.write("HTTP/1.1 200")],
-    [
-      "a stall amid the body",
-      (socket) => socket.write(http("200 OK", half, [length])),
-    ],
-    [
-      "a drip of bytes without end",
-      (socket) => drip(socket, http("200 OK", "", []), Buffer.from("G")),
-    ],
-    [
-      "gzip without end",
-      (socket) => {
-        const start = Buffer.from("1f8b0800000000000003", "hex");
-        const megabyte = zlib.deflateRawSync(Buffer.alloc(1 << 20), {
-          finishFlush: zlib.constants.Z_SYNC_FLUSH, // a block, but not the last
-        });
-        drip(
-          socket,
-          http("200 OK", start, ["Content-Encoding: gzip"]),
-          megabyte,
-        );
-      },
-    ],
-  ])("is given up in time after %s", async (_, fault) => {
-    using server = await faultyServer(fault);
-    const args = ["-s", server.url, "-t", "0.3", "br"];
-    expect(await run(args)).toMatchObject({
-      ...{ codes: "", count: 0, errors: `BR: ${LATE}\n`, status: 1 },
+  const { Z_SYNC_FLUSH: finishFlush } = zlib.constants; // a part, not the last
+  const zeros = zlib.deflateRawSync(Buffer.alloc(1 << 20), { finishFlush });
+  const gzipStart = Buffer.from("1f8b0800000000000003", "hex");
+  const gzipHead = http("200 OK", gzipStart, ["Content-Encoding: gzip"]);
+  test.each<[string, Buffer, Buffer]>([
+    ["no answer", Buffer.from(""), Buffer.from("")],
+    ["a stall amid the head", Buffer.from("HTTP/1.1 200"), Buffer.from("")],
+    ["a stall amid the body", http("200 OK", half, [length]), Buffer.from("")],
+    ["a drip of bytes without end", http("200 OK", "", []), Buffer.from("G")],
+    ["gzip without end", gzipHead, zeros],
+  ])("is given up in time after %s", async (_, start, more) => {
+    using server = await faultyServer((socket) => {
+      socket.write(start);
+      const drip = setInterval(() => socket.write(more), 20);
+      socket.on("close", () => clearInterval(drip));
     });
+    const ran = await run(["-s", server.url, "-t", "0.3", "br"]);
+    const { codes, errors, status } = ran;
+    expect([codes, status]).toEqual(["", 1]);
+    expect(errors).toBe("BR: The operation timed out.\n");
   });
 
   test.each<[string, Fault]>([
     ["a redirect", redirect("/us/us.gif")],
-    ["a redirect to https", redirect(`https://localhost:${secure.port}`)],
+    ["a redirect to https", redirect(secureUrl)],
     ["gzip", encoded("gzip", zlib.gzipSync(gif))],
     ["deflate", encoded("deflate", zlib.deflateSync(gif))],
     ["br", encoded("br", zlib.brotliCompressSync(gif))],
     ["zstd", encoded("zstd", zlib.zstdCompressSync(gif))],
     ["no Content-Length", http("200 OK", gif, [])],
-    ["another Content-Type", http("200 OK", gif, ["Content-Type: text/html"])],
+    ["another Content-Type", http("200 OK", gif, [`${type}text/html`])],
     ["a close without notice", http("200 OK", gif)],
   ])("is saved with %s", async (_, fault) => {
     using server = await faultyServer(fault);
     const cwd = folder();
     const args = ["-s", server.url, "-d", ".", "br", "cn"];
-    expect(await run(args, { cwd, env: trust() })).toMatchObject({
-      ...{ codes: "BR CN", count: 2, errors: "", status: 0 },
-    });
+    const { codes, errors, status } = await run(args, { cwd, env: trust() });
+    expect([codes, errors, status]).toEqual(["BR CN", "", 0]);
     const saved = contents(cwd);
     expect(saved["BR.gif"]!.subarray(0, 6).toString()).toBe("GIF89a");
     expect(saved["BR.gif"]).toHaveLength(gif.length);
@@ -686,10 +581,9 @@ describe.concurrent("a flag", () => {
     expect(errors).toBe(`BR: certificate of another host: ${url}/br/br.gif\n`);
   });
 
-  const noNetwork = Bun.which("unshare")
-    ? ["unshare", "--map-root-user", "--net"]
-    : ["false"];
-  const canCut = Bun.spawnSync([...noNetwork, "true"]).success;
+  const noNetwork = ["unshare", "--map-root-user", "--net"];
+  const canCut =
+    Bun.which("unshare") && Bun.spawnSync([...noNetwork, "true"]).success;
   test.skipIf(!canCut)("is reported plainly without a network", async () => {
     const command = [...noNetwork, process.execPath, FLAGS_TS, "br"];
     const child = Bun.spawn(command, { cwd: folder(), stderr: "pipe" });
@@ -708,7 +602,7 @@ describe.concurrent("a flag", () => {
     const lines = bad.map((cc) => `${cc}: not a two-letter code: "${cc}"\n`);
     expect(errors).toBe(lines.join(""));
     expect(server.asked).toEqual(["/flags/br/br.gif"]);
-    expect(readdirSync(cwd)).toEqual(["in"]);
+    expect(fs.readdirSync(cwd)).toEqual(["in"]);
   });
 });
 
@@ -718,15 +612,12 @@ describe.concurrent.skipIf(!POSIX)("an older flag", () => {
     using server = flagServer();
     const cwd = project({ "script.ts": script });
     const dest = join(cwd, "flags");
-    mkdirSync(dest);
-    writeFileSync(join(dest, "BR.gif"), "older");
-    const child = Bun.spawn(
-      [
-        ...["sh", "-c", shell, process.execPath, "script.ts"],
-        ...["-s", server.url, "-d", "flags", "br"],
-      ],
-      { cwd, stdout: "ignore", stderr: "pipe" },
-    );
+    fs.mkdirSync(dest);
+    fs.writeFileSync(join(dest, "BR.gif"), "older");
+    const args = ["script.ts", "-s", server.url, "-d", "flags", "br"];
+    const child = Bun.spawn(["sh", "-c", shell, process.execPath, ...args], {
+      ...{ cwd, env: process.env, stdout: "ignore", stderr: "pipe" },
+    });
     const errors = await child.stderr.text();
     const status = await child.exited;
     return { errors, status, signal: child.signalCode, dest };
@@ -747,9 +638,9 @@ describe.concurrent.skipIf(!POSIX)("an older flag", () => {
   });
 
   test("is still there when the script is killed amid writing; a .tmp may be left", async () => {
-    const killed = `import { writeFileSync } from "node:fs";
+    const killed = `import fs from "node:fs";
       Bun.write = (path) => {
-        writeFileSync(String(path), "GIF89a, half of i");
+        fs.writeFileSync(String(path), "GIF89a, half of i");
         process.kill(process.pid, "SIGKILL");
         return new Promise(() => {});
       };
@@ -762,10 +653,10 @@ describe.concurrent.skipIf(!POSIX)("an older flag", () => {
   });
 
   test("is still there when the folder is not to be written", async () => {
-    const denied = `import { chmodSync } from "node:fs";
+    const denied = `import fs from "node:fs";
       import { downloadMany, main } from "./flags.ts";
       await main((codes, options) => {
-        chmodSync(options.destDir, 0);
+        fs.chmodSync(options.destDir, 0);
         if (process.getuid?.() === 0) process.setuid?.(65534); // not the root
         return downloadMany(codes, options);
       });`;
@@ -774,7 +665,7 @@ describe.concurrent.skipIf(!POSIX)("an older flag", () => {
       /^BR: permission denied: flags\/BR\.gif\.[-0-9a-f]{36}\.tmp\n$/,
     );
     expect(status).toBe(1);
-    chmodSync(dest, 0o700);
+    fs.chmodSync(dest, 0o700);
     expect(contents(dest)).toEqual(older);
   });
 });
@@ -803,23 +694,26 @@ describe.concurrent.skipIf(!POSIX)("the script ends", () => {
   test("without a word and with status 1 when its output goes away", async () => {
     const status = join(folder(), "status");
     const line = `("$0" "$@"; echo $? >'${status}') | head -c 3`;
-    const child = Bun.spawn(
-      ["sh", "-c", line, process.execPath, FLAGS_TS, "--demo"],
-      { cwd: folder(), stdout: "pipe", stderr: "pipe" },
-    );
+    const command = ["sh", "-c", line, process.execPath, FLAGS_TS, "--demo"];
+    const options = {
+      cwd: folder(),
+      env: process.env,
+      stderr: "pipe",
+    } as const;
+    const child = Bun.spawn(command, options);
     expect(await child.stdout.text()).toBe("BD ");
     expect(await child.stderr.text()).toBe("");
-    expect(readFileSync(status, "utf8")).toBe("1\n");
+    expect(fs.readFileSync(status, "utf8")).toBe("1\n");
   });
 
-  test.skipIf(!existsSync("/dev/full")).each([
+  test.skipIf(!fs.existsSync("/dev/full")).each([
     ["codes", ["--demo", "br"]],
     ["the last line", ["--demo", "ch"]],
     ["help", ["--help"]],
   ])(
     "with a line and status 1 when there is no room for %s",
     async (_, args) => {
-      const stdout = openSync("/dev/full", "w");
+      const stdout = fs.openSync("/dev/full", "w");
       const { errors, status } = await run(args, { stdout });
       expect(errors.replace(/^CH: .*\n/, "")).toBe("output: no space left\n");
       expect(status).toBe(1);
@@ -838,7 +732,7 @@ describe.concurrent("imported", () => {
   test("it does nothing", async () => {
     const { output, errors, cwd } = await imported('import "./flags.ts";');
     expect({ output, errors }).toEqual({ output: "", errors: "" });
-    expect(readdirSync(cwd).sort()).toEqual(["flags.ts", "script.ts"]);
+    expect(fs.readdirSync(cwd).sort()).toEqual(["flags.ts", "script.ts"]);
   });
 
   test("it has the constants of the book", () => {
@@ -867,23 +761,25 @@ describe.concurrent("imported", () => {
   test.skipIf(!POSIX)("saveFlag replaces a link, not its target", async () => {
     const destDir = folder();
     const target = join(folder(), "target");
-    writeFileSync(target, "precious");
-    symlinkSync(target, join(destDir, "BR.gif"));
+    fs.writeFileSync(target, "precious");
+    fs.symlinkSync(target, join(destDir, "BR.gif"));
     await saveFlag(image("br"), "BR.gif", { destDir });
-    expect(lstatSync(join(destDir, "BR.gif")).isFile()).toBe(true);
-    expect(readFileSync(target, "utf8")).toBe("precious");
+    expect(fs.lstatSync(join(destDir, "BR.gif")).isFile()).toBe(true);
+    expect(fs.readFileSync(target, "utf8")).toBe("precious");
   });
 
   test("saveFlag throws what the file system throws, once it has cleaned up", async () => {
     const destDir = folder();
-    mkdirSync(join(destDir, "BR.gif"));
-    const code = await saveFlag(image("br"), "BR.gif", { destDir }).catch(
-      (error) => [error.code, readdirSync(destDir)],
-    );
-    expect(code).toEqual(["EISDIR", ["BR.gif"]]);
-
+    fs.mkdirSync(join(destDir, "BR.gif"));
+    const left = (error: { code: string }) => {
+      return [error.code, ...fs.readdirSync(destDir)];
+    };
+    for (let i = 0; i < 50; i++) {
+      const saved = saveFlag(image("br"), "BR.gif", { destDir });
+      expect(await saved.catch(left)).toEqual(["EISDIR", "BR.gif"]);
+    }
     const file = join(destDir, "file");
-    writeFileSync(file, "");
+    fs.writeFileSync(file, "");
     const saved = saveFlag(image("br"), "BR.gif", { destDir: file });
     await expect(saved).rejects.toThrow("ENOTDIR: not a directory, open ");
   });
@@ -929,18 +825,20 @@ describe.concurrent("imported", () => {
   });
 
   test("getFlag leaves no connection open after a failure with a long body", async () => {
-    const page = http("404 Not Found", "x".repeat(9999), [
-      "Content-Length: 1000000",
-    ]);
-    const { promise: closed, resolve } = Promise.withResolvers<void>();
-    let count = 0;
+    const { promise: allClosed, resolve } = Promise.withResolvers<string>();
+    const head = http("404 Not Found", "x", ["Content-Length: 1000000"]);
+    let open = 0;
     using server = await faultyServer((socket) => {
-      socket.on("close", () => ++count === 20 && resolve());
-      socket.write(page);
+      open++;
+      socket.on("close", () => --open === 0 && resolve("all closed"));
+      socket.write(head);
     });
-    const options = { baseUrl: server.url, timeoutMs: 80_000 };
-    for (let i = 0; i < 20; i++) await getFlag("br", options).catch(() => {});
-    await closed; // well before the time limit would close them
+    const options = { baseUrl: server.url, timeoutMs: 5000 };
+    const late = Bun.sleep(4900).then(() => "late");
+    const get = () => getFlag("br", options).catch((error) => error);
+    const errors = await Promise.all([get(), get(), get()]);
+    expect(await Promise.race([allClosed, late])).toBe("all closed");
+    expect(errors.map(({ cause }) => cause.status)).toEqual([404, 404, 404]);
   });
 
   test("downloadOne takes a code in either case, saves it as BR.gif, and tells how it went", async () => {
@@ -998,39 +896,41 @@ describe.concurrent("imported", () => {
   });
 
   const JSON_MAIN = `
-    import { existsSync } from "node:fs";
+    import fs from "node:fs";
     import { main } from "./flags.ts";
+    await Bun.sleep(500); // the clock starts later
+    const start = performance.now();
     await main(async (codes, options) => {
-      console.error(JSON.stringify([codes, options, existsSync(options.destDir)]));
+      console.error(JSON.stringify([codes, options, fs.existsSync(options.destDir)]));
       await Bun.sleep(250);
       return 1;
     }`;
 
   test("main gives a downloader the defaults, and makes the folder before", async () => {
     const { errors } = await imported(`${JSON_MAIN});`);
-    const options = {
+    const [codes, options, exists] = JSON.parse(errors);
+    expect(codes).toEqual([...POP20_CC]);
+    expect(options).toEqual({
       ...{ baseUrl: BASE_URL, destDir: DEST_DIR, timeoutMs: TIMEOUT_MS },
-    };
-    expect(JSON.parse(errors)).toEqual([[...POP20_CC], options, true]);
+    });
+    expect(exists).toBe(true);
   });
 
   test("main gives a downloader what the arguments say, times it, and sets the exit status", async () => {
     const args =
       '["us", "br", "-t", "1.5", "-d", "a/b", "-s", "http://x.test/y"]';
     const code = `${JSON_MAIN}, ${args});
-      console.error(process.exitCode);`;
+      console.error(process.exitCode, (performance.now() - start) / 1000);`;
     const { output, errors } = await imported(code);
-    const [given, status] = errors
-      .trim()
-      .split("\n")
-      .map((s) => JSON.parse(s));
+    const [given, , status, total] = /^(.*)(\n)(.) (.*)\n$/
+      .exec(errors)!
+      .slice(1);
     const baseUrl = "http://x.test/y";
-    expect(given).toEqual([
-      ...[["US", "BR"], { baseUrl, destDir: "a/b", timeoutMs: 1500 }, true],
-    ]);
-    expect(Number(/ in (.*)s\n/.exec(output)![1])).toBeWithin(0.25, 60);
-    expect(output).toStartWith("\n1 downloads in ");
-    expect(status).toBe(1);
+    const options = { baseUrl, destDir: "a/b", timeoutMs: 1500 };
+    expect(JSON.parse(given!)).toEqual([["US", "BR"], options, true]);
+    expect(status).toBe("1");
+    const [, seconds] = /^\n1 downloads in (.*)s\n$/.exec(output)!;
+    expect(Number(seconds)).toBeWithin(0.25, Number(total) + 0.01);
   });
 
   test("main leaves the error of a downloader to its author", async () => {
@@ -1049,4 +949,156 @@ describe.concurrent("imported", () => {
     expect(output).toStartWith("Usage: bun script.ts ");
     expect(errors).toEndWith("\nTry 'bun script.ts --help'.\n");
   });
+});
+
+const README = join(import.meta.dir, "README.md");
+describe.concurrent.skipIf(!fs.existsSync(README))("README.md", () => {
+  const readme = fs.existsSync(README) ? fs.readFileSync(README, "utf8") : "";
+  const blocks = (language: string) => {
+    const fence = RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, "gms");
+    return [...readme.matchAll(fence)].map(([, block]) => block!);
+  };
+  const scripts = Object.fromEntries(
+    blocks("ts").map((block) => [/^\/\/ (\w+\.ts)\n/.exec(block)![1]!, block]),
+  );
+
+  /** Sets apart what differs from run to run: time, port and, at times, order. */
+  function comparable(output: string, inOrder: boolean) {
+    const sorted = (codes: string) => codes.split(" ").sort().join(" ");
+    return output
+      .replace(/ +$/gm, "")
+      .replace(/^[A-Z]{2}( [A-Z]{2}){19}$/m, inOrder ? String : sorted)
+      .replace(/ in \d+\.\d\ds$/gm, " in #s")
+      .replace(/127\.0\.0\.1:\d+/g, "127.0.0.1:#");
+  }
+  const seconds = (output: string) => Number(/ in (.*)s$/m.exec(output)?.[1]);
+
+  const shown = blocks("console").flatMap((block) =>
+    [...block.matchAll(/^\$ (.*)\n((?:(?!\$ ).*\n)*)/gm)].map(
+      ([, command, output]) => [command!, output!] as const,
+    ),
+  );
+  test.skipIf(!POSIX).each(shown)("shows what '%s' prints", async (...row) => {
+    const [command, output] = row;
+    const real = await screen(command, project(scripts));
+    const inOrder = !/concurrent|bounded/.test(command);
+    expect(comparable(real, inOrder)).toBe(comparable(output, inOrder));
+    if (!inOrder) {
+      expect(real, "as requested").not.toStartWith(`${POP20_CC.join(" ")} `);
+    }
+    if (/ in .*s$/m.test(output)) {
+      const most = 2 * seconds(real); // as delays are random
+      expect(seconds(output), "README.md's seconds").toBeLessThan(most);
+    }
+  });
+
+  test.each([1, 5])("bounded.ts %d asks for so many at a time", async (n) => {
+    using server = flagServer({ together: n });
+    const options = { cwd: project(scripts), script: "bounded.ts" };
+    const { count } = await run([`${n}`, "-s", server.url], options);
+    expect({ count, ...server.notes() }).toMatchObject({
+      count: 20,
+      atOnce: n,
+    });
+  });
+
+  test("retry.ts asks again after a 503, but not after a 404", async () => {
+    let busy = 2;
+    const reply = (cc: string) => {
+      const status = cc === "cn" ? 404 : cc === "br" && busy-- > 0 ? 503 : 200;
+      return new Response(image(cc), { status });
+    };
+    using server = flagServer({ reply });
+    const options = { cwd: project(scripts), script: "retry.ts" };
+    const args = ["br", "cn", "us", "-s", server.url];
+    const { count, errors, status } = await run(args, options);
+    expect({ count, status }).toEqual({ count: 2, status: 1 });
+    expect(errors).toBe(`CN: HTTP 404 Not Found: ${server.url}/cn/cn.gif\n`);
+    expect(server.asked.map((path) => path.slice(-6, -4))).toEqual([
+      ...["br", "br", "br", "cn", "us"],
+    ]);
+    expect(contents(join(options.cwd, DEST_DIR))).toEqual(flags(["BR", "US"]));
+  });
+
+  const CI = join(import.meta.dir, ".ci", "run");
+  test.skipIf(!fs.existsSync(CI))(
+    "names the test command and the Bun of CI",
+    () => {
+      const manifest = join(import.meta.dir, "package.json");
+      const { devDependencies } = JSON.parse(fs.readFileSync(manifest, "utf8"));
+      const bun = `bun@${devDependencies["@types/bun"]}`;
+      const ci = fs.readFileSync(CI, "utf8");
+      for (const text of [readme, ci]) {
+        expect(text).toContain(`\nnpx --yes ${bun} test\n`);
+        expect(new Set(text.match(/bun@[^\s`]+/g))).toEqual(new Set([bun]));
+      }
+      expect(readme).toContain(`\nnpx --yes ${bun} flags.ts --demo\n`);
+    },
+  );
+
+  test("names a word of the tests to run some of them by", () => {
+    const [, word] = /^bun test -t (\w+) /m.exec(readme)!;
+    expect(fs.readFileSync(import.meta.path, "utf8")).toContain(`["${word}",`);
+  });
+
+  test.skipIf(!POSIX)(
+    "measures the speed with commands that work",
+    async () => {
+      const cwd = project();
+      const demo = join(cwd, "demo");
+      fs.mkdirSync(demo);
+      fs.writeFileSync(join(demo, "BR.gif"), image("br"));
+      const [, code] = /^bun -e '(.*)' &$/m.exec(readme)!;
+      // The port is whichever is free, so that two runs of this do not meet.
+      const printed = `console.log((${code!.replace("8000", "0")}).port)`;
+      const server = Bun.spawn([process.execPath, "-e", printed], { cwd });
+      try {
+        const { value } = await server.stdout.getReader().read();
+        const port = new TextDecoder().decode(value).trim();
+        const commands = [...readme.matchAll(/ '((bun|curl) [^']*)'/g)];
+        expect(commands.map(([, , name]) => name)).toEqual(["bun", "curl"]);
+        for (const [, command, name] of commands) {
+          if (name === "curl" && !Bun.which("curl")) continue;
+          await screen(command!.replace("8000", port), cwd);
+          const { "BR.gif": kept, ...rest } = contents(demo);
+          expect(Object.keys(rest), command).toHaveLength(19);
+          for (const flag of Object.values(rest)) expect(flag).toEqual(kept!);
+          for (const name of Object.keys(rest)) fs.rmSync(join(demo, name));
+        }
+      } finally {
+        server.kill();
+      }
+    },
+  );
+
+  const types = join(import.meta.dir, "node_modules");
+  test.skipIf(!fs.existsSync(types))(
+    "has scripts and settings that type-check, under strict options too",
+    async () => {
+      const settings = {
+        ...{ types: ["bun"], target: "ESNext", module: "nodenext" },
+        ...{ allowImportingTsExtensions: true, noEmit: true },
+      };
+      for (const name of Object.keys(settings)) {
+        expect(readme).toContain(`\`${name}\``);
+      }
+      const strict = `strict exactOptionalPropertyTypes isolatedModules
+        noUncheckedIndexedAccess noUnusedLocals noUnusedParameters
+        noImplicitReturns noPropertyAccessFromIndexSignature
+        erasableSyntaxOnly verbatimModuleSyntax`.split(/\s+/);
+      const flags = Object.fromEntries(strict.map((name) => [name, true]));
+      const compilerOptions = { ...settings, ...flags };
+      const cwd = project({
+        ...scripts,
+        "package.json": '{"type": "module"}',
+        "tsconfig.json": JSON.stringify({ compilerOptions }),
+      });
+      fs.symlinkSync(types, join(cwd, "node_modules"), "junction");
+      const command = [process.execPath, "check"];
+      const options = { cwd, stdout: "pipe", stderr: "ignore" } as const;
+      const check = Bun.spawn(command, options);
+      expect(await check.stdout.text()).toBe("");
+      expect(await check.exited).toBe(0);
+    },
+  );
 });
