@@ -17,8 +17,8 @@
  * });
  * ```
  *
- * It is `flags.py`, Example 20-2 of _Fluent Python_ (2nd edition, by Luciano
- * Ramalho), in TypeScript for Bun.
+ * This file is `flags.py`, Example 20-2 of _Fluent Python_ (2nd edition, by
+ * Luciano Ramalho), in TypeScript for Bun.
  *
  * @module
  */
@@ -72,7 +72,7 @@ export async function saveFlag(
   const temporary = `${path}.${crypto.randomUUID()}.tmp`;
   try {
     await Bun.write(temporary, image); // makes the folder, if needed
-    renameSync(temporary, path); // an await would take four times as long
+    renameSync(temporary, path); // takes less time than an await would
   } catch (error) {
     await Bun.file(temporary)
       .delete()
@@ -101,7 +101,7 @@ export async function getFlag(
   const code = cc.toLowerCase();
   const url = `${baseUrl.replace(/\/+$/, "")}/${code}/${code}.gif`;
   const response = await fetch(url, {
-    redirect: "follow", // the default, written out as in the book's script
+    redirect: "follow", // the default; the book's library has to be told
     signal: AbortSignal.timeout(timeoutMs), // covers reading the body, too
   });
   if (!response.ok) {
@@ -149,7 +149,7 @@ export async function downloadMany(
   options: DownloadOptions = {},
 ): Promise<number> {
   let count = 0;
-  // An importer may mix cases, and "US" would come before "br".
+  // Capitals sort before small letters, so make all of them capitals.
   for (const cc of codes.map((code) => code.toUpperCase()).sort()) {
     if (await downloadOne(cc, options)) count++;
   }
@@ -158,7 +158,7 @@ export async function downloadMany(
 
 /**
  * What {@link main} runs and times: downloads the flags of `codes`, which are
- * in upper case and not sorted, and returns how many were saved.
+ * in upper case, each once, in the order given. Returns how many were saved.
  */
 export type Downloader = (
   codes: readonly string[],
@@ -181,6 +181,7 @@ export async function main(
   try {
     command = parseCommandLine(args);
     if (command === "help") return await printOrExit(HELP);
+    // Made here, so that a bad folder is reported once and before any request.
     mkdirSync(command.options.destDir, { recursive: true });
   } catch (error) {
     console.error(`${explain(error)}\nTry 'bun ${SCRIPT} --help'.`);
@@ -277,11 +278,12 @@ function parseCommandLine(args: readonly string[]): CommandLine | "help" {
   });
   if (values.help) return "help";
 
-  if (values.demo && values.server) {
+  const { demo = false, server, dest, timeout } = values;
+  if (demo && server) {
     throw new Error("--demo brings its own server: leave out --server");
   }
-  const { demo = false, server = BASE_URL, timeout } = values;
-  const url = URL.parse(server);
+  const baseUrl = server ?? BASE_URL;
+  const url = URL.parse(baseUrl);
   if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password) {
     // The URL is not shown, as it may hold a password.
     throw new Error("--server takes an http:// or https:// URL, no user name");
@@ -292,9 +294,9 @@ function parseCommandLine(args: readonly string[]): CommandLine | "help" {
     throw new Error(`--timeout takes seconds, up to 3600, not "${timeout}"`);
   }
   // Made-up flags must not replace real ones.
-  const destDir = values.dest ?? (demo ? "demo" : DEST_DIR);
+  const destDir = dest ?? (demo ? "demo" : DEST_DIR);
   const codes = new Set(positionals.map((cc) => cc.toUpperCase()));
-  const options = { baseUrl: server, destDir, timeoutMs };
+  const options = { baseUrl, destDir, timeoutMs };
   return { codes: codes.size > 0 ? [...codes] : POP20_CC, options, demo };
 }
 
@@ -307,14 +309,14 @@ const DEMO_GIF = "R0lGODlhAwACAJEAAACbm////45ErQAAACwAAAAAAwACAAACBEQoMCoAOw==";
 const DEMO_DELAY_MS = 100;
 
 function startDemoServer() {
-  // fetch would ask the user's proxy even for loopback addresses. In lower
-  // case, as that wins over NO_PROXY.
+  // Or else fetch would ask the user's proxy, even for a loopback address. The
+  // name in lower case wins over NO_PROXY.
   process.env["no_proxy"] = "127.0.0.1";
   return Bun.serve({
     hostname: "127.0.0.1",
     port: 0, // any free one
     routes: {
-      "/:cc/*": async ({ params }) => {
+      "/:cc/:file": async ({ params }) => {
         // From 50 to 150 ms at random, so that answers overtake each other.
         await Bun.sleep(DEMO_DELAY_MS * (0.5 + Math.random()));
         return POP20_CC.includes(params.cc.toUpperCase())
