@@ -168,7 +168,8 @@ export type Downloader = (
 /**
  * Reads the command line, runs the downloader and reports how long it took.
  * The book's `main`. Sets `process.exitCode` to 1 if a flag was not saved, and
- * to 2 if the command line is wrong or the folder cannot be made.
+ * to 2 if the command line is wrong or the folder cannot be made. Then, and
+ * for `--help`, it does not call the downloader.
  *
  * @param args what follows the script's name on the command line.
  * @throws only what the downloader throws.
