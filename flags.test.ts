@@ -825,21 +825,20 @@ describe.concurrent("imported", () => {
   });
 
   test("getFlag leaves no connection open after a failure with a long body", async () => {
-    const { promise: allClosed, resolve } = Promise.withResolvers<string>();
+    const { promise: allClosed, resolve } = Promise.withResolvers<void>();
     const head = http("404 Not Found", "x", ["Content-Length: 1000000"]);
     let open = 0;
     using server = await faultyServer((socket) => {
       open++;
-      socket.on("close", () => --open === 0 && resolve("all closed"));
+      socket.on("close", () => --open === 0 && resolve());
       socket.write(head);
     });
-    const options = { baseUrl: server.url, timeoutMs: 5000 };
-    const late = Bun.sleep(4900).then(() => "late");
+    const options = { baseUrl: server.url, timeoutMs: 3_600_000 };
     const get = () => getFlag("br", options).catch((error) => error);
     const errors = await Promise.all([get(), get(), get()]);
-    expect(await Promise.race([allClosed, late])).toBe("all closed");
+    await allClosed; // and not only at the end of the time limit
     expect(errors.map(({ cause }) => cause.status)).toEqual([404, 404, 404]);
-  });
+  }, 40_000);
 
   test("downloadOne takes a code in either case, saves it as BR.gif, and tells how it went", async () => {
     using server = flagServer();
