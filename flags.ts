@@ -167,9 +167,9 @@ export type Downloader = (
 
 /**
  * Reads the command line, runs the downloader and reports how long it took.
- * The book's `main`. Sets `process.exitCode` to 1 if a flag was not saved, and
- * to 2 if the command line is wrong or the folder cannot be made. Then, and
- * for `--help`, it does not call the downloader.
+ * The book's `main`. Sets `process.exitCode` to 1 if a flag was not saved. Sets
+ * it to 2, and does not call the downloader, if the command line is wrong or
+ * the folder cannot be made. For `--help` it shows that and returns.
  *
  * @param args what follows the script's name on the command line.
  * @throws only what the downloader throws.
@@ -203,7 +203,7 @@ export async function main(
 
 // ---- GIFs, errors, output ----
 
-/** A login page may call itself `image/gif`, and an answer may be cut short. */
+/** Tells a GIF from a login page, and most whole ones from those cut short. */
 function startsAndEndsLikeGif(bytes: Uint8Array): boolean {
   const signature = new TextDecoder().decode(bytes.subarray(0, 4));
   const trailer = 0x3b; // the last byte of every GIF
@@ -294,7 +294,7 @@ function parseCommandLine(args: readonly string[]): CommandLine | "help" {
   if (!(timeoutMs > 0 && timeoutMs <= 3_600_000)) {
     throw new Error(`--timeout takes seconds, up to 3600, not "${timeout}"`);
   }
-  // Made-up flags must not replace real ones.
+  // By default, made-up flags do not go where they would replace real ones.
   const destDir = dest ?? (demo ? "demo" : DEST_DIR);
   const codes = new Set(positionals.map((cc) => cc.toUpperCase()));
   const options = { baseUrl, destDir, timeoutMs };
@@ -306,12 +306,12 @@ function parseCommandLine(args: readonly string[]): CommandLine | "help" {
 /** In base64: three stripes on 3 by 2 pixels, the flag of no country. */
 const DEMO_GIF = "R0lGODlhAwACAJEAAACbm////45ErQAAACwAAAAAAwACAAACBEQoMCoAOw==";
 
-/** How long an answer takes on average. Raise it for a slower demo. */
+/** How long an answer takes on average: raise it for a slower demo. */
 const DEMO_DELAY_MS = 100;
 
 function startDemoServer() {
-  // Or else fetch would ask the user's proxy, even for a loopback address. The
-  // name in lower case wins over NO_PROXY.
+  // fetch would ask the user's proxy even for a loopback address. It reads this
+  // variable at each request, and prefers it to NO_PROXY.
   process.env["no_proxy"] = "127.0.0.1";
   return Bun.serve({
     hostname: "127.0.0.1",
