@@ -1080,7 +1080,8 @@ describe.concurrent.skipIf(!fs.existsSync(README))("README.md", () => {
         ...{ allowImportingTsExtensions: true, noEmit: true },
       };
       for (const name of Object.keys(settings)) {
-        expect(readme).toContain(`\`${name}\``);
+        const named = readme.includes(`\`${name}\``);
+        expect(named, `README.md names ${name}`).toBe(true);
       }
       const strict = `strict exactOptionalPropertyTypes isolatedModules
         noUncheckedIndexedAccess noUnusedLocals noUnusedParameters

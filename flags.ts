@@ -86,7 +86,8 @@ export async function saveFlag(
  * The book's `get_flag`.
  *
  * @throws RangeError, before any request, if `cc` is not two letters A to Z.
- * @throws what `fetch` throws: a `TimeoutError`, or a `TypeError` with `code`.
+ * @throws what `fetch` throws: a `TypeError` with a `code`, or a `DOMException`
+ * with the `name` "TimeoutError".
  * @throws Error if the answer is no flag. Its `cause` is the `Response`, whose
  * `status` tells a 404 from a 503.
  */
@@ -159,6 +160,7 @@ export async function downloadMany(
 /**
  * What {@link main} runs and times: downloads the flags of `codes`, which are
  * in upper case, each once, in the order given. Returns how many were saved.
+ * Shows codes and failures itself, or leaves that to {@link downloadOne}.
  */
 export type Downloader = (
   codes: readonly string[],
@@ -254,7 +256,7 @@ Downloads country flags.
   -s, --server URL   where they are (${BASE_URL})
   -d, --dest DIR     where to save them (${DEST_DIR})
   -t, --timeout SEC  give up on a flag after SEC seconds (${TIMEOUT_MS / 1000})
-      --demo         get made-up flags, into demo/: no network needed
+      --demo         save made-up flags in demo/: no network needed
   -h, --help         show this help and end
 `;
 
