@@ -127,7 +127,7 @@ export async function getFlag(
  */
 export async function downloadOne(
   cc: string,
-  options: DownloadOptions = {},
+  options?: DownloadOptions,
 ): Promise<boolean> {
   const code = cc.toUpperCase();
   try {
@@ -147,7 +147,7 @@ export async function downloadOne(
  */
 export async function downloadMany(
   codes: readonly string[],
-  options: DownloadOptions = {},
+  options?: DownloadOptions,
 ): Promise<number> {
   let count = 0;
   // Capitals sort before small letters, so make all of them capitals.
@@ -324,7 +324,7 @@ function startDemoServer() {
         await Bun.sleep(DEMO_DELAY_MS * (0.5 + Math.random()));
         return POP20_CC.includes(params.cc.toUpperCase())
           ? new Response(Buffer.from(DEMO_GIF, "base64"))
-          : new Response("no such flag", { status: 404 });
+          : new Response(null, { status: 404 });
       },
     },
   });
