@@ -118,7 +118,6 @@ async function faultyServer(fault: Fault) {
   const { port } = server.address() as net.AddressInfo;
   return {
     url: `http://127.0.0.1:${port}`,
-    sockets,
     [Symbol.dispose]() {
       server.close();
       for (const socket of sockets) socket.destroy();
@@ -586,7 +585,12 @@ describe.concurrent("a flag", () => {
     Bun.which("unshare") && Bun.spawnSync([...noNetwork, "true"]).success;
   test.skipIf(!canCut)("is reported plainly without a network", async () => {
     const command = [...noNetwork, process.execPath, FLAGS_TS, "br"];
-    const child = Bun.spawn(command, { cwd: folder(), stderr: "pipe" });
+    const options = {
+      cwd: folder(),
+      env: process.env,
+      stderr: "pipe",
+    } as const;
+    const child = Bun.spawn(command, options);
     expect(await child.stderr.text()).toBe(
       `BR: cannot look up the host: ${BASE_URL}/br/br.gif\n`,
     );
@@ -616,7 +620,10 @@ describe.concurrent.skipIf(!POSIX)("an older flag", () => {
     fs.writeFileSync(join(dest, "BR.gif"), "older");
     const args = ["script.ts", "-s", server.url, "-d", "flags", "br"];
     const child = Bun.spawn(["sh", "-c", shell, process.execPath, ...args], {
-      ...{ cwd, env: process.env, stdout: "ignore", stderr: "pipe" },
+      cwd,
+      env: process.env,
+      stdout: "ignore",
+      stderr: "pipe",
     });
     const errors = await child.stderr.text();
     const status = await child.exited;
@@ -911,7 +918,9 @@ describe.concurrent("imported", () => {
     const [codes, options, exists] = JSON.parse(errors);
     expect(codes).toEqual([...POP20_CC]);
     expect(options).toEqual({
-      ...{ baseUrl: BASE_URL, destDir: DEST_DIR, timeoutMs: TIMEOUT_MS },
+      baseUrl: BASE_URL,
+      destDir: DEST_DIR,
+      timeoutMs: TIMEOUT_MS,
     });
     expect(exists).toBe(true);
   });
@@ -922,9 +931,7 @@ describe.concurrent("imported", () => {
     const code = `${JSON_MAIN}, ${args});
       console.error(process.exitCode, (performance.now() - start) / 1000);`;
     const { output, errors } = await imported(code);
-    const [given, , status, total] = /^(.*)(\n)(.) (.*)\n$/
-      .exec(errors)!
-      .slice(1);
+    const [, given, status, total] = /^(.*)\n(.) (.*)\n$/.exec(errors)!;
     const baseUrl = "http://x.test/y";
     const options = { baseUrl, destDir: "a/b", timeoutMs: 1500 };
     expect(JSON.parse(given!)).toEqual([["US", "BR"], options, true]);
@@ -1076,8 +1083,11 @@ describe.concurrent.skipIf(!fs.existsSync(README))("README.md", () => {
     "has scripts and settings that type-check, under strict options too",
     async () => {
       const settings = {
-        ...{ types: ["bun"], target: "ESNext", module: "nodenext" },
-        ...{ allowImportingTsExtensions: true, noEmit: true },
+        types: ["bun"],
+        target: "ESNext",
+        module: "nodenext",
+        allowImportingTsExtensions: true,
+        noEmit: true,
       };
       for (const name of Object.keys(settings)) {
         const named = readme.includes(`\`${name}\``);

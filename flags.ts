@@ -171,7 +171,7 @@ export type Downloader = (
  * Reads the command line, runs the downloader and reports how long it took.
  * The book's `main`. Sets `process.exitCode` to 1 if a flag was not saved. Sets
  * it to 2, and does not call the downloader, if the command line is wrong or
- * the folder cannot be made. For `--help` it shows that and returns.
+ * the folder cannot be made. With `--help` it shows the help and returns.
  *
  * @param args what follows the script's name on the command line.
  * @throws only what the downloader throws.
