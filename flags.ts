@@ -1,24 +1,25 @@
 #!/usr/bin/env bun
 // SPDX-License-Identifier: MIT-0
 /**
- * Downloads country flags, one after the other. It is the plain script to
- * compare with concurrent ones, which import it.
+ * Downloads country flags, one after the other. This is `flags.py`, Example
+ * 20-2 of _Fluent Python_ (2nd edition, by Luciano Ramalho), in TypeScript.
  *
- * `bun flags.ts --demo` takes about two seconds, as each of the 20 flags waits
- * for the one before it. The following script asks for all of them at once,
- * has the same command line, and takes about 0.15 s:
+ * `bun flags.ts` downloads the flags of the 20 most populous countries from the
+ * book's web site. `bun flags.ts --demo` needs no network and takes about two
+ * seconds, since the script waits for each flag before it asks for the next.
+ *
+ * Other scripts import this file and give `main` a function of their own. The
+ * one here asks for all flags at once: with `--demo`, it takes about 0.15 s.
  *
  * ```ts
  * import { downloadOne, main } from "./flags.ts";
  *
  * await main(async (codes, options) => {
- *   const all = codes.map((cc) => downloadOne(cc, options));
- *   return (await Promise.all(all)).filter(Boolean).length;
+ *   const downloads = codes.map((cc) => downloadOne(cc, options));
+ *   const saved = await Promise.all(downloads); // a boolean for each flag
+ *   return saved.filter(Boolean).length; // how many are true
  * });
  * ```
- *
- * This file is `flags.py`, Example 20-2 of _Fluent Python_ (2nd edition, by
- * Luciano Ramalho), in TypeScript for Bun.
  *
  * @module
  */
@@ -50,7 +51,7 @@ export interface DownloadOptions {
   baseUrl?: string;
   /** The folder, made if needed. Default: {@link DEST_DIR}. */
   destDir?: string;
-  /** Milliseconds for one flag. Default: {@link TIMEOUT_MS}. */
+  /** Milliseconds for one flag; finite. Default: {@link TIMEOUT_MS}. */
   timeoutMs?: number;
 }
 
@@ -67,51 +68,40 @@ export async function saveFlag(
   filename: string,
   { destDir = DEST_DIR }: DownloadOptions = {},
 ): Promise<void> {
-  const path = join(destDir, filename);
-  // Writing to `path` itself would lose the older file when the disk is full.
-  const temporary = `${path}.${crypto.randomUUID()}.tmp`;
-  try {
-    await Bun.write(temporary, image); // makes the folder, if needed
-    renameSync(temporary, path); // takes less time than an await would
-  } catch (error) {
-    await Bun.file(temporary)
-      .delete()
-      .catch(() => {}); // the first error is the one to report
-    throw error;
-  }
+  await replaceFile(join(destDir, filename), image);
 }
 
 /**
- * Gets the flag at `{baseUrl}/{cc}/{cc}.gif`; `cc` may be in either case.
- * The book's `get_flag`.
+ * Gets the flag at `{baseUrl}/{cc}/{cc}.gif`, where the country code is in
+ * lower case; `cc` may be in either case. The book's `get_flag`.
  *
  * @throws RangeError, before any request, if `cc` is not two letters A to Z.
- * @throws what `fetch` throws: a `TypeError` with a `code`, or a `DOMException`
- * with the `name` "TimeoutError".
+ * @throws what `fetch` throws. When time is up, that is an error whose `name`
+ * is "TimeoutError"; when the network fails, a `TypeError` whose `code` says
+ * how, for instance "ECONNREFUSED".
  * @throws Error if the answer is no flag. Its `cause` is the `Response`, whose
  * `status` tells a 404 from a 503.
  */
 export async function getFlag(
   cc: string,
   { baseUrl = BASE_URL, timeoutMs = TIMEOUT_MS }: DownloadOptions = {},
-): Promise<Uint8Array<ArrayBuffer>> {
-  // Keeps all but letters out of the URL, and of the file name.
+): Promise<Uint8Array> {
+  // The code becomes part of a URL and of a file name. With anything but
+  // letters in it, such as "../x", it could lead to another place.
   if (!/^[a-z]{2}$/i.test(cc)) {
     throw new RangeError(`not a two-letter code: "${cc}"`);
   }
-  const code = cc.toLowerCase();
-  const url = `${baseUrl.replace(/\/+$/, "")}/${code}/${code}.gif`;
-  const response = await fetch(url, {
-    redirect: "follow", // the default; the book's library has to be told
-    signal: AbortSignal.timeout(timeoutMs), // covers reading the body, too
+  const path = `/${cc}/${cc}.gif`.toLowerCase();
+  const response = await fetch(baseUrl.replace(/\/+$/, "") + path, {
+    signal: AbortSignal.timeout(timeoutMs), // bounds reading the body, too
   });
   if (!response.ok) {
-    // An unread body would keep its connection open.
-    await response.body?.cancel().catch(() => {});
-    const status = `${response.status} ${response.statusText}`.trim();
+    // A body that nobody reads or cancels keeps its connection open.
+    await response.body?.cancel();
+    const status = `${response.status} ${response.statusText}`;
     throw new Error(`HTTP ${status}: ${response.url}`, { cause: response });
   }
-  const image = new Uint8Array(await response.arrayBuffer());
+  const image = await response.bytes();
   if (!startsAndEndsLikeGif(image)) {
     throw new Error(`not a complete GIF: ${response.url}`, { cause: response });
   }
@@ -119,128 +109,118 @@ export async function getFlag(
 }
 
 /**
- * Gets, saves and shows one flag, and returns whether that went well. Reports
- * a failure on standard error, so that the other flags go on. Ends the process
- * if standard output cannot be written to.
+ * Gets, saves and shows one flag, and returns whether the flag was saved. A
+ * failure is reported on standard error and not thrown, so that the other
+ * flags go on. Like `download_one` in the book's threaded script.
  *
- * Concurrent scripts call it, like `download_one` in the book's threaded one.
+ * @param cc the country code, in upper case. The file's name is `${cc}.gif`.
+ * @param get gets the image, and refuses what is no country code. A function
+ * that calls {@link getFlag} can try again, for instance, or ask elsewhere.
  */
 export async function downloadOne(
   cc: string,
   options?: DownloadOptions,
+  get: typeof getFlag = getFlag,
 ): Promise<boolean> {
-  const code = cc.toUpperCase();
   try {
-    const image = await getFlag(code, options);
-    await saveFlag(image, `${code}.gif`, options);
+    const image = await get(cc, options);
+    await saveFlag(image, `${cc}.gif`, options);
   } catch (error) {
-    console.error(`${code}: ${explain(error)}`);
+    endLineOfCodes();
+    console.error(`${cc}: ${explain(error)}`);
     return false;
   }
-  await printOrExit(`${code} `);
+  showCode(cc);
   return true;
 }
 
 /**
  * Downloads flags one after the other, in alphabetical order, and returns how
- * many were saved. The book's `download_many`, to compare others with.
+ * many were saved. The book's `download_many`: concurrent scripts have another
+ * function in its place, and are compared with it.
+ *
+ * @param codes country codes, in upper case.
  */
 export async function downloadMany(
   codes: readonly string[],
   options?: DownloadOptions,
 ): Promise<number> {
   let count = 0;
-  // Capitals sort before small letters, so make all of them capitals.
-  for (const cc of codes.map((code) => code.toUpperCase()).sort()) {
+  for (const cc of [...codes].sort()) {
     if (await downloadOne(cc, options)) count++;
   }
   return count;
 }
 
-/**
- * What {@link main} runs and times: downloads the flags of `codes`, which are
- * in upper case, each once, in the order given. Returns how many were saved.
- * Shows codes and failures itself, or leaves that to {@link downloadOne}.
- */
-export type Downloader = (
-  codes: readonly string[],
-  options: Required<DownloadOptions>,
-) => Promise<number>;
+// ---- Files, images, output ----
 
-/**
- * Reads the command line, runs the downloader and reports how long it took.
- * The book's `main`. Sets `process.exitCode` to 1 if a flag was not saved. Sets
- * it to 2, and does not call the downloader, if the command line is wrong or
- * the folder cannot be made. With `--help` it shows the help and returns.
- *
- * @param args what follows the script's name on the command line.
- * @throws only what the downloader throws.
- */
-export async function main(
-  downloader: Downloader,
-  args: readonly string[] = Bun.argv.slice(2),
-): Promise<void> {
-  let command: CommandLine | "help";
+/** Writes a file as a whole or not at all, and makes its folder if needed. */
+async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
+  // On a full disk, writing to `path` itself would destroy an older file. The
+  // name is random because several scripts may save the same flag at once.
+  const temporary = `${path}.${crypto.randomUUID()}.tmp`;
   try {
-    command = parseCommandLine(args);
-    if (command === "help") return await printOrExit(HELP);
-    // Made here, so that a bad folder is reported once and before any request.
-    mkdirSync(command.options.destDir, { recursive: true });
+    await Bun.write(temporary, bytes); // makes the folder
+    renameSync(temporary, path); // so quick that awaiting would take longer
   } catch (error) {
-    console.error(`${explain(error)}\nTry 'bun ${SCRIPT} --help'.`);
-    process.exitCode = 2;
-    return;
+    // The error to report is the first one, not that of the deletion.
+    await Bun.file(temporary)
+      .delete()
+      .catch(() => {});
+    throw error;
   }
-  const { codes, options, demo } = command;
-  using server = demo ? startDemoServer() : undefined; // stops when main ends
-  const baseUrl = server?.url.origin ?? options.baseUrl;
-
-  const start = performance.now();
-  const count = await downloader(codes, { ...options, baseUrl });
-  const seconds = (performance.now() - start) / 1000;
-
-  await printOrExit(`\n${count} downloads in ${seconds.toFixed(2)}s\n`);
-  if (count < codes.length) process.exitCode = 1;
 }
 
-// ---- GIFs, errors, output ----
-
-/** Tells a GIF from a login page, and most whole ones from those cut short. */
+/**
+ * Whether bytes begin and end like those of a GIF. A login page begins in
+ * another way, and an image that was cut short almost always ends in another.
+ */
 function startsAndEndsLikeGif(bytes: Uint8Array): boolean {
   const signature = new TextDecoder().decode(bytes.subarray(0, 4));
   const trailer = 0x3b; // the last byte of every GIF
   return signature === "GIF8" && bytes.at(-1) === trailer;
 }
 
-/** For an error's `code`, plainer words than those of its message. */
+/** Whether the last thing shown is a code, so that its line is still open. */
+let lineIsOpen = false;
+
+/** Shows a code at once: the book's `print(cc, end=' ', flush=True)`. */
+function showCode(cc: string): void {
+  try {
+    console.write(`${cc} `);
+  } catch {
+    // Unlike console.log, console.write throws if nobody reads on, as behind
+    // `| head -c 3`. The flags are saved all the same.
+  }
+  lineIsOpen = true;
+}
+
+/** Lets what is shown next have a line of its own. */
+function endLineOfCodes(): void {
+  if (lineIsOpen) console.log();
+  lineIsOpen = false;
+}
+
+/**
+ * Plain words for the network errors that users meet. The runtime's own are for
+ * programmers: "Unable to connect. Is the computer able to access the url?"
+ */
 const PLAIN_WORDS: Record<string, string> = {
-  EACCES: "permission denied",
   EAI_AGAIN: "cannot look up the host",
   ECONNREFUSED: "connection refused",
   ECONNRESET: "connection lost",
   ENETUNREACH: "network unreachable",
-  ENOSPC: "no space left",
   ENOTFOUND: "no such host",
   ERR_TLS_CERT_ALTNAME_INVALID: "certificate of another host",
 };
 
-/** What went wrong, and with which file or URL, as far as the error knows. */
+/** Says what went wrong, for a user to read. */
 function explain(error: unknown): string {
-  // fetch puts the URL in `path`, and its messages may end in advice for
-  // programmers: 'ZlibError fetching "http://...". For more information, ...'.
-  const { code = "", message, path } = error as NodeJS.ErrnoException;
-  const withoutAdvice = message.replace(/\. For more information, .*/, "");
-  const words = PLAIN_WORDS[code] ?? withoutAdvice;
-  return path && !words.includes(path) ? `${words}: ${path}` : words;
-}
-
-/** Writes to standard output. If that fails, ends the process with status 1. */
-async function printOrExit(text: string): Promise<void> {
-  await Bun.write(Bun.stdout, text).catch((error) => {
-    // A closed pipe needs no message: `head` has read what it wants.
-    if (error.code !== "EPIPE") console.error(`output: ${explain(error)}`);
-    process.exit(1);
-  });
+  if (!(error instanceof Error)) return String(error);
+  // `fetch` puts the URL into an error's `path`.
+  const { code = "", path, message } = error as NodeJS.ErrnoException;
+  const words = PLAIN_WORDS[code];
+  return words && path ? `${words}: ${path}` : message;
 }
 
 // ---- The command line ----
@@ -250,24 +230,17 @@ const SCRIPT = basename(Bun.main);
 
 const HELP = `Usage: bun ${SCRIPT} [options] [CC ...]
 
-Downloads country flags.
+Downloads country flags. Defaults are in parentheses.
 
-  CC                 country codes (the ${POP20_CC.length} most populous ones)
-  -s, --server URL   where they are (${BASE_URL})
+  CC                 country codes (${POP20_CC.length} most populous countries)
+  -s, --server URL   where flags are (${BASE_URL})
   -d, --dest DIR     where to save them (${DEST_DIR})
   -t, --timeout SEC  give up on a flag after SEC seconds (${TIMEOUT_MS / 1000})
       --demo         save made-up flags in demo/: no network needed
-  -h, --help         show this help and end
-`;
+  -h, --help         show this help and end`;
 
-interface CommandLine {
-  codes: readonly string[];
-  options: Required<DownloadOptions>;
-  demo: boolean;
-}
-
-/** @throws what is wrong, for the user to read. */
-function parseCommandLine(args: readonly string[]): CommandLine | "help" {
+/** @throws Error that says what is wrong, for the user to read. */
+function parseCommandLine(args: readonly string[]) {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
@@ -275,32 +248,43 @@ function parseCommandLine(args: readonly string[]): CommandLine | "help" {
       server: { type: "string", short: "s" },
       dest: { type: "string", short: "d" },
       timeout: { type: "string", short: "t" },
-      demo: { type: "boolean" },
+      demo: { type: "boolean", default: false },
       help: { type: "boolean", short: "h" },
     },
   });
-  if (values.help) return "help";
+  if (values.help) return "help" as const;
 
-  const { demo = false, server, dest, timeout } = values;
+  const { demo, server, dest, timeout } = values;
   if (demo && server) {
     throw new Error("--demo brings its own server: leave out --server");
   }
   const baseUrl = server ?? BASE_URL;
   const url = URL.parse(baseUrl);
-  if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password) {
-    // The URL is not shown, as it may hold a password.
-    throw new Error("--server takes an http:// or https:// URL, no user name");
+  if (!url || !/^https?:$/.test(url.protocol)) {
+    throw new Error("--server takes an http:// or https:// URL");
+  }
+  if (url.username || url.password) {
+    throw new Error(
+      "--server takes no user name or password: error messages would show them",
+    );
   }
   const timeoutMs = timeout === undefined ? TIMEOUT_MS : Number(timeout) * 1000;
-  // A word gives NaN, which fails both comparisons.
+  // A word gives NaN, which fails both comparisons. A number above 3600 is
+  // likely to be meant in milliseconds.
   if (!(timeoutMs > 0 && timeoutMs <= 3_600_000)) {
     throw new Error(`--timeout takes seconds, up to 3600, not "${timeout}"`);
   }
-  // By default, made-up flags do not go where they would replace real ones.
+  // Made-up flags get a folder of their own, so that they replace no real ones.
   const destDir = dest ?? (demo ? "demo" : DEST_DIR);
   const codes = new Set(positionals.map((cc) => cc.toUpperCase()));
   const options = { baseUrl, destDir, timeoutMs };
   return { codes: codes.size > 0 ? [...codes] : POP20_CC, options, demo };
+}
+
+/** Says why nothing is begun, and sets the exit status for that. */
+function refuse(reason: string): void {
+  console.error(reason);
+  process.exitCode = 2;
 }
 
 // ---- The demo server ----
@@ -312,14 +296,15 @@ const DEMO_GIF = "R0lGODlhAwACAJEAAACbm////45ErQAAACwAAAAAAwACAAACBEQoMCoAOw==";
 const DEMO_DELAY_MS = 100;
 
 function startDemoServer() {
-  // fetch would ask the user's proxy even for a loopback address. It reads this
-  // variable at each request, and prefers it to NO_PROXY.
+  // `fetch` would ask a user's proxy even for an address on this machine. The
+  // exception holds for the whole process. A strict compiler wants brackets.
   process.env["no_proxy"] = "127.0.0.1";
   return Bun.serve({
     hostname: "127.0.0.1",
     port: 0, // any free one
     routes: {
-      "/:cc/:file": async ({ params }) => {
+      // As getFlag asks for them: /br/br.gif, for instance.
+      "/:cc/*": async ({ params }) => {
         // From 50 to 150 ms at random, so that answers overtake each other.
         await Bun.sleep(DEMO_DELAY_MS * (0.5 + Math.random()));
         return POP20_CC.includes(params.cc.toUpperCase())
@@ -328,6 +313,59 @@ function startDemoServer() {
       },
     },
   });
+}
+
+// ---- The book's main ----
+
+/**
+ * The function that {@link main} calls and times. It downloads the flags of
+ * `codes`, which are in upper case, not sorted and not repeated, and returns
+ * how many were saved. {@link downloadOne} shows codes and failures; a function
+ * that does not call {@link downloadOne} has to show them itself.
+ */
+export type Downloader = (
+  codes: readonly string[],
+  options: Required<DownloadOptions>,
+) => Promise<number>;
+
+/**
+ * Reads the command line, calls the downloader and reports how long it took.
+ * The book's `main`. Sets `process.exitCode` to 1 if a flag was not saved, and
+ * to 2 if the command line is wrong or the folder cannot be made. Then, and for
+ * `--help`, it returns without having called the downloader.
+ *
+ * @param args what follows the script's name on the command line.
+ * @throws only what the downloader throws.
+ */
+export async function main(
+  downloader: Downloader,
+  args: readonly string[] = Bun.argv.slice(2),
+): Promise<void> {
+  let command;
+  try {
+    command = parseCommandLine(args);
+  } catch (error) {
+    return refuse(`${explain(error)}\nTry 'bun ${SCRIPT} --help'.`);
+  }
+  if (command === "help") return console.log(HELP);
+  const { codes, options, demo } = command;
+  try {
+    // Bun.write would make the folder with the first flag. But a folder that
+    // cannot be made is to be reported once, and before any request.
+    mkdirSync(options.destDir, { recursive: true });
+  } catch (error) {
+    return refuse(explain(error));
+  }
+  using server = demo ? startDemoServer() : undefined; // stops when main ends
+  if (server) options.baseUrl = server.url.origin;
+
+  const start = performance.now();
+  const count = await downloader(codes, options);
+  const seconds = (performance.now() - start) / 1000;
+
+  endLineOfCodes();
+  console.log(`${count} downloads in ${seconds.toFixed(2)}s`);
+  if (count < codes.length) process.exitCode = 1;
 }
 
 if (import.meta.main) await main(downloadMany);
