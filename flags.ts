@@ -23,7 +23,7 @@
  *
  * @module
  */
-import { mkdirSync, renameSync } from "node:fs";
+import { mkdirSync, renameSync, writeSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 
@@ -45,21 +45,21 @@ export const DEST_DIR = "downloaded";
  */
 export const TIMEOUT_MS = 6100;
 
-/** Where flags come from, where they go, and how long each may take. */
+/** Where flags come from, where they go, and how long each of them may take. */
 export interface DownloadOptions {
   /** What stands before `/br/br.gif` in a URL. Default: {@link BASE_URL}. */
   baseUrl?: string;
   /** The folder, made if needed. Default: {@link DEST_DIR}. */
   destDir?: string;
-  /** Milliseconds for one flag; finite. Default: {@link TIMEOUT_MS}. */
+  /** Milliseconds, a finite number. Default: {@link TIMEOUT_MS}. */
   timeoutMs?: number;
 }
 
 // ---- The book's functions ----
 
 /**
- * Saves an image in `destDir`, in place of an older file or link of that name.
- * The book's `save_flag`.
+ * Saves an image in `destDir`. An older file of that name is replaced, and so
+ * is a link, while its target stays. The book's `save_flag`.
  *
  * @throws what the file system throws. An older file is then left as it was.
  */
@@ -136,10 +136,8 @@ export async function downloadOne(
 
 /**
  * Downloads flags one after the other, in alphabetical order, and returns how
- * many were saved. The book's `download_many`: concurrent scripts have another
- * function in its place, and are compared with it.
- *
- * @param codes country codes, in upper case.
+ * many were saved. The book's `download_many`, which concurrent scripts replace
+ * by a function of their own. `codes` are in upper case.
  */
 export async function downloadMany(
   codes: readonly string[],
@@ -161,7 +159,7 @@ async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
   const temporary = `${path}.${crypto.randomUUID()}.tmp`;
   try {
     await Bun.write(temporary, bytes); // makes the folder
-    renameSync(temporary, path); // so quick that awaiting would take longer
+    renameSync(temporary, path); // quicker than the asynchronous one
   } catch (error) {
     // The error to report is the first one, not that of the deletion.
     await Bun.file(temporary)
@@ -171,11 +169,9 @@ async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
   }
 }
 
-/**
- * Whether bytes begin and end like those of a GIF. A login page begins in
- * another way, and an image that was cut short almost always ends in another.
- */
 function startsAndEndsLikeGif(bytes: Uint8Array): boolean {
+  // A login page starts in another way, and an image that was cut short almost
+  // always ends in another way.
   const signature = new TextDecoder().decode(bytes.subarray(0, 4));
   const trailer = 0x3b; // the last byte of every GIF
   return signature === "GIF8" && bytes.at(-1) === trailer;
@@ -187,10 +183,10 @@ let lineIsOpen = false;
 /** Shows a code at once: the book's `print(cc, end=' ', flush=True)`. */
 function showCode(cc: string): void {
   try {
-    console.write(`${cc} `);
+    writeSync(1, `${cc} `); // 1 is standard output
   } catch {
-    // Unlike console.log, console.write throws if nobody reads on, as behind
-    // `| head -c 3`. The flags are saved all the same.
+    // Nobody reads on, as behind `| head -c 3`. The flags are saved all the
+    // same. (console.write may fail later, where nothing catches the error.)
   }
   lineIsOpen = true;
 }
@@ -201,10 +197,8 @@ function endLineOfCodes(): void {
   lineIsOpen = false;
 }
 
-/**
- * Plain words for the network errors that users meet. The runtime's own are for
- * programmers: "Unable to connect. Is the computer able to access the url?"
- */
+// The runtime's own words are for programmers: "Unable to connect. Is the
+// computer able to access the url?"
 const PLAIN_WORDS: Record<string, string> = {
   EAI_AGAIN: "cannot look up the host",
   ECONNREFUSED: "connection refused",
@@ -296,8 +290,8 @@ const DEMO_GIF = "R0lGODlhAwACAJEAAACbm////45ErQAAACwAAAAAAwACAAACBEQoMCoAOw==";
 const DEMO_DELAY_MS = 100;
 
 function startDemoServer() {
-  // `fetch` would ask a user's proxy even for an address on this machine. The
-  // exception holds for the whole process. A strict compiler wants brackets.
+  // `fetch` would ask a user's proxy even for this machine. The exception holds
+  // for the whole process. Strict compilers refuse process.env.no_proxy.
   process.env["no_proxy"] = "127.0.0.1";
   return Bun.serve({
     hostname: "127.0.0.1",
@@ -347,7 +341,10 @@ export async function main(
   } catch (error) {
     return refuse(`${explain(error)}\nTry 'bun ${SCRIPT} --help'.`);
   }
-  if (command === "help") return console.log(HELP);
+  if (command === "help") {
+    console.log(HELP);
+    return;
+  }
   const { codes, options, demo } = command;
   try {
     // Bun.write would make the folder with the first flag. But a folder that
