@@ -545,6 +545,16 @@ describe.concurrent("a flag", () => {
     },
   );
 
+  test("is reported after a 404 cut short, as a 404 or as cut short", async () => {
+    using server = await faultyServer(http("404 No", half, [length]));
+    const ran = await run(["-s", server.url, "br", "cn"]);
+    expect(ran).toMatchObject({ codes: "CN", status: 1 });
+    const line = ran.errors.replace(`${server.url}/br/br.gif`, "URL");
+    expect(["BR: HTTP 404 No: URL\n", "BR: connection lost: URL\n"]).toContain(
+      line,
+    );
+  });
+
   const { Z_SYNC_FLUSH: finishFlush } = zlib.constants; // a part, not the last
   const zeros = zlib.deflateRawSync(Buffer.alloc(1 << 20), { finishFlush });
   const gzipStart = Buffer.from("1f8b0800000000000003", "hex");
@@ -1130,7 +1140,7 @@ describe.concurrent.skipIf(!fs.existsSync(README))("README.md", () => {
   );
 
   const types = join(import.meta.dir, "node_modules");
-  test.skipIf(!fs.existsSync(types))(
+  test.skipIf(!fs.existsSync(join(types, "@types", "bun")))(
     "has scripts and settings that type-check, under strict options too",
     async () => {
       const settings = {

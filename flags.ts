@@ -80,7 +80,7 @@ export async function saveFlag(
  * is "TimeoutError"; when the network fails, a `TypeError` whose `code` says
  * how, for instance "ECONNREFUSED".
  * @throws Error if the answer is no flag. Its `cause` is the `Response`, whose
- * `status` tells a 404 from a 503.
+ * `status` is 404, for instance, or 200 if its body is no complete GIF.
  */
 export async function getFlag(
   cc: string,
@@ -254,7 +254,7 @@ function parseCommandLine(args: readonly string[]) {
   }
   const baseUrl = server ?? BASE_URL;
   const url = URL.parse(baseUrl);
-  if (!url || !/^https?:$/.test(url.protocol)) {
+  if (!url || !/^https?:/.test(url.protocol)) {
     throw new Error("--server takes an http:// or https:// URL");
   }
   if (url.username || url.password) {
@@ -313,9 +313,9 @@ function startDemoServer() {
 
 /**
  * The function that {@link main} calls and times. It downloads the flags of
- * `codes`, which are in upper case, not sorted and not repeated, and returns
- * how many were saved. {@link downloadOne} shows codes and failures; a function
- * that does not call {@link downloadOne} has to show them itself.
+ * `codes`, which are in upper case, not checked, not sorted and not repeated,
+ * and returns how many were saved. {@link downloadOne} shows codes and
+ * failures; without it, the function has to show them itself.
  */
 export type Downloader = (
   codes: readonly string[],
