@@ -58,8 +58,8 @@ export interface DownloadOptions {
 // ---- The book's functions ----
 
 /**
- * Saves an image in `destDir`. An older file of that name is replaced, and so
- * is a link, while its target stays. The book's `save_flag`.
+ * Saves an image in `destDir`. An older file or link of that name is replaced;
+ * the link's target stays. The book's `save_flag`.
  *
  * @throws what the file system throws. An older file is then left as it was.
  */
@@ -86,11 +86,7 @@ export async function getFlag(
   cc: string,
   { baseUrl = BASE_URL, timeoutMs = TIMEOUT_MS }: DownloadOptions = {},
 ): Promise<Uint8Array> {
-  // The code becomes part of a URL and of a file name. With anything but
-  // letters in it, such as "../x", it could lead to another place.
-  if (!/^[a-z]{2}$/i.test(cc)) {
-    throw new RangeError(`not a two-letter code: "${cc}"`);
-  }
+  checkCode(cc);
   const path = `/${cc}/${cc}.gif`.toLowerCase();
   const response = await fetch(baseUrl.replace(/\/+$/, "") + path, {
     signal: AbortSignal.timeout(timeoutMs), // bounds reading the body, too
@@ -114,8 +110,8 @@ export async function getFlag(
  * flags go on. Like `download_one` in the book's threaded script.
  *
  * @param cc the country code, in upper case. The file's name is `${cc}.gif`.
- * @param get gets the image, and refuses what is no country code. A function
- * that calls {@link getFlag} can try again, for instance, or ask elsewhere.
+ * @param get gets the image. A function that calls {@link getFlag} can, for
+ * instance, try again after a failure, or ask another server.
  */
 export async function downloadOne(
   cc: string,
@@ -123,6 +119,7 @@ export async function downloadOne(
   get: typeof getFlag = getFlag,
 ): Promise<boolean> {
   try {
+    checkCode(cc);
     const image = await get(cc, options);
     await saveFlag(image, `${cc}.gif`, options);
   } catch (error) {
@@ -150,7 +147,15 @@ export async function downloadMany(
   return count;
 }
 
-// ---- Files, images, output ----
+// ---- Codes, files, images, output ----
+
+function checkCode(cc: string): void {
+  // The code becomes part of a URL and of a file name. With anything but
+  // letters in it, such as "../x", it could lead to another place.
+  if (!/^[a-z]{2}$/i.test(cc)) {
+    throw new RangeError(`not a two-letter code: "${cc}"`);
+  }
+}
 
 /** Writes a file as a whole or not at all, and makes its folder if needed. */
 async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
@@ -185,8 +190,8 @@ function showCode(cc: string): void {
   try {
     writeSync(1, `${cc} `); // 1 is standard output
   } catch {
-    // Nobody reads on, as behind `| head -c 3`. The flags are saved all the
-    // same. (console.write may fail later, where nothing catches the error.)
+    // The output is full, or closed, as by `| head -c 3`. That need not stop
+    // the downloads.
   }
   lineIsOpen = true;
 }
@@ -290,9 +295,9 @@ const DEMO_GIF = "R0lGODlhAwACAJEAAACbm////45ErQAAACwAAAAAAwACAAACBEQoMCoAOw==";
 const DEMO_DELAY_MS = 100;
 
 function startDemoServer() {
-  // `fetch` would ask a user's proxy even for this machine. The exception holds
-  // for the whole process. Strict compilers refuse process.env.no_proxy.
-  process.env["no_proxy"] = "127.0.0.1";
+  // Without this variable, `fetch` would ask a user's proxy for an address on
+  // this machine. It counts for the whole process.
+  process.env["no_proxy"] = "127.0.0.1"; // brackets are for strict compilers
   return Bun.serve({
     hostname: "127.0.0.1",
     port: 0, // any free one
@@ -325,11 +330,11 @@ export type Downloader = (
 /**
  * Reads the command line, calls the downloader and reports how long it took.
  * The book's `main`. Sets `process.exitCode` to 1 if a flag was not saved, and
- * to 2 if the command line is wrong or the folder cannot be made. Then, and for
- * `--help`, it returns without having called the downloader.
+ * to 2 if the command line is wrong or the folder cannot be made. With 2, and
+ * after `--help`, it returns without having called the downloader.
  *
  * @param args what follows the script's name on the command line.
- * @throws only what the downloader throws.
+ * @throws what the downloader throws.
  */
 export async function main(
   downloader: Downloader,
