@@ -119,7 +119,7 @@ export async function downloadOne(
   get: typeof getFlag = getFlag,
 ): Promise<boolean> {
   try {
-    checkCode(cc);
+    checkCode(cc); // before another `get`, which may not check the code
     const image = await get(cc, options);
     await saveFlag(image, `${cc}.gif`, options);
   } catch (error) {
