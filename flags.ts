@@ -4,12 +4,15 @@
  * Downloads country flags, one after the other. This is `flags.py`, Example
  * 20-2 of _Fluent Python_ (2nd edition, by Luciano Ramalho), in TypeScript.
  *
- * `bun flags.ts` downloads the flags of the 20 most populous countries from the
- * book's web site. `bun flags.ts --demo` needs no network and takes about two
- * seconds, since the script waits for each flag before it asks for the next.
+ * ```console
+ * $ bun flags.ts --demo
+ * BD BR CD CN DE EG ET FR ID IN IR JP MX NG PH PK RU TR US VN
+ * 20 downloads in 1.97s
+ * ```
  *
- * Other scripts import this file and give `main` a function of their own. The
- * one here asks for all flags at once: with `--demo`, it takes about 0.15 s.
+ * `--demo` needs no network. Without it, flags come from the book's web site.
+ * Other scripts import this file and give `main` a function of their own. This
+ * function asks for all flags at once: with `--demo`, it takes about 0.15 s.
  *
  * ```ts
  * import { downloadOne, main } from "./flags.ts";
@@ -20,14 +23,10 @@
  *   return saved.filter(Boolean).length; // how many are true
  * });
  * ```
- *
- * @module
  */
 import { mkdirSync, renameSync, writeSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
-
-// ---- Settings ----
 
 /** ISO 3166 codes of the 20 most populous countries, as the book has them. */
 export const POP20_CC: readonly string[] =
@@ -39,10 +38,7 @@ export const BASE_URL = "https://www.fluentpython.com/data/flags";
 /** The folder for the flags, in the working directory. */
 export const DEST_DIR = "downloaded";
 
-/**
- * Milliseconds for one flag, from the request to its last byte: the book's
- * 6.1 s. Without a limit, a network call can block for minutes.
- */
+/** Milliseconds for a whole flag, as in the book: a call may take minutes. */
 export const TIMEOUT_MS = 6100;
 
 /** Where flags come from, where they go, and how long each of them may take. */
@@ -55,11 +51,21 @@ export interface DownloadOptions {
   timeoutMs?: number;
 }
 
+/**
+ * The function that {@link main} calls and times. It downloads the flags of
+ * `codes`, in upper case and in any order, and returns how many were saved. It
+ * calls {@link downloadOne}, or else {@link showCode} and {@link showFailure}.
+ */
+export type Downloader = (
+  codes: readonly string[],
+  options: Required<DownloadOptions>,
+) => Promise<number>;
+
 // ---- The book's functions ----
 
 /**
- * Saves an image in `destDir`. An older file or link of that name is replaced;
- * the link's target stays. The book's `save_flag`.
+ * Saves an image as `filename` in `destDir`, in the place of an older file or
+ * link. Folders in `filename` are left out. The book's `save_flag`.
  *
  * @throws what the file system throws. An older file is then left as it was.
  */
@@ -68,7 +74,7 @@ export async function saveFlag(
   filename: string,
   { destDir = DEST_DIR }: DownloadOptions = {},
 ): Promise<void> {
-  await replaceFile(join(destDir, filename), image);
+  await replaceFile(join(destDir, basename(filename)), image);
 }
 
 /**
@@ -76,29 +82,27 @@ export async function saveFlag(
  * lower case; `cc` may be in either case. The book's `get_flag`.
  *
  * @throws RangeError, before any request, if `cc` is not two letters A to Z.
- * @throws what `fetch` throws. When time is up, that is an error whose `name`
- * is "TimeoutError"; when the network fails, a `TypeError` whose `code` says
- * how, for instance "ECONNREFUSED".
- * @throws Error if the answer is no flag. Its `cause` is the `Response`, whose
- * `status` is 404, for instance, or 200 if its body is no complete GIF.
+ * @throws what `fetch` throws: if time is up, an error whose `name` is
+ * "TimeoutError"; if the network fails, a `TypeError` with a `code`.
+ * @throws Error if the answer is no flag. Its `cause` is the `Response`, with a
+ * `status` such as 404, or 200 for an incomplete GIF, and its body consumed.
  */
 export async function getFlag(
   cc: string,
   { baseUrl = BASE_URL, timeoutMs = TIMEOUT_MS }: DownloadOptions = {},
 ): Promise<Uint8Array> {
   checkCode(cc);
-  const path = `/${cc}/${cc}.gif`.toLowerCase();
-  const response = await fetch(baseUrl.replace(/\/+$/, "") + path, {
-    signal: AbortSignal.timeout(timeoutMs), // bounds reading the body, too
-  });
+  const path = `${cc}/${cc}.gif`.toLowerCase();
+  const signal = AbortSignal.timeout(timeoutMs); // bounds the body, too
+  const response = await fetch(`${baseUrl}/${path}`, { signal });
   if (!response.ok) {
-    // A body that nobody reads or cancels keeps its connection open.
-    await response.body?.cancel();
-    const status = `${response.status} ${response.statusText}`;
+    // Frees the connection at once, or fails if the page is broken: no matter.
+    response.body?.cancel().catch(() => {});
+    const status = `${response.status} ${response.statusText}`.trimEnd();
     throw new Error(`HTTP ${status}: ${response.url}`, { cause: response });
   }
   const image = await response.bytes();
-  if (!startsAndEndsLikeGif(image)) {
+  if (!isCompleteGif(image)) {
     throw new Error(`not a complete GIF: ${response.url}`, { cause: response });
   }
   return image;
@@ -106,12 +110,12 @@ export async function getFlag(
 
 /**
  * Gets, saves and shows one flag, and returns whether the flag was saved. A
- * failure is reported on standard error and not thrown, so that the other
- * flags go on. Like `download_one` in the book's threaded script.
+ * failure is shown, not thrown, so that the other flags go on. The book's
+ * `download_one`, from its threaded script.
  *
  * @param cc the country code, in upper case. The file's name is `${cc}.gif`.
- * @param get gets the image. A function that calls {@link getFlag} can, for
- * instance, try again after a failure, or ask another server.
+ * @param get gets the image, which is saved without another check. A function
+ * that calls {@link getFlag} can, for instance, try again after a failure.
  */
 export async function downloadOne(
   cc: string,
@@ -119,42 +123,46 @@ export async function downloadOne(
   get: typeof getFlag = getFlag,
 ): Promise<boolean> {
   try {
-    checkCode(cc); // before another `get`, which may not check the code
     const image = await get(cc, options);
     await saveFlag(image, `${cc}.gif`, options);
+    showCode(cc);
+    return true;
   } catch (error) {
-    endLineOfCodes();
-    console.error(`${cc}: ${explain(error)}`);
+    showFailure(cc, error);
     return false;
   }
-  showCode(cc);
-  return true;
 }
 
 /**
  * Downloads flags one after the other, in alphabetical order, and returns how
  * many were saved. The book's `download_many`, which concurrent scripts replace
- * by a function of their own. `codes` are in upper case.
+ * by a function of their own. Calls {@link downloadOne} with `get` for each.
  */
 export async function downloadMany(
   codes: readonly string[],
   options?: DownloadOptions,
+  get?: typeof getFlag,
 ): Promise<number> {
   let count = 0;
   for (const cc of [...codes].sort()) {
-    if (await downloadOne(cc, options)) count++;
+    if (await downloadOne(cc, options, get)) count++;
   }
   return count;
 }
 
-// ---- Codes, files, images, output ----
+// ---- Checking and saving ----
 
+/** Only letters are safe in a URL: "../x", for instance, leads elsewhere. */
 function checkCode(cc: string): void {
-  // The code becomes part of a URL and of a file name. With anything but
-  // letters in it, such as "../x", it could lead to another place.
   if (!/^[a-z]{2}$/i.test(cc)) {
-    throw new RangeError(`not a two-letter code: "${cc}"`);
+    throw new RangeError(`not a two-letter country code: "${cc}"`);
   }
+}
+
+/** A login page starts in another way, and most cut images end in another. */
+function isCompleteGif(image: Uint8Array): boolean {
+  const start = String.fromCharCode(...image.subarray(0, 4));
+  return start === "GIF8" && image.at(-1) === 0x3b; // the last byte of a GIF
 }
 
 /** Writes a file as a whole or not at all, and makes its folder if needed. */
@@ -163,8 +171,8 @@ async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
   // name is random because several scripts may save the same flag at once.
   const temporary = `${path}.${crypto.randomUUID()}.tmp`;
   try {
-    await Bun.write(temporary, bytes); // makes the folder
-    renameSync(temporary, path); // quicker than the asynchronous one
+    await Bun.write(temporary, bytes);
+    renameSync(temporary, path);
   } catch (error) {
     // The error to report is the first one, not that of the deletion.
     await Bun.file(temporary)
@@ -174,58 +182,49 @@ async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
   }
 }
 
-function startsAndEndsLikeGif(bytes: Uint8Array): boolean {
-  // A login page starts in another way, and an image that was cut short almost
-  // always ends in another way.
-  const signature = new TextDecoder().decode(bytes.subarray(0, 4));
-  const trailer = 0x3b; // the last byte of every GIF
-  return signature === "GIF8" && bytes.at(-1) === trailer;
+// ---- Showing ----
+
+let pendingNewline = ""; // "\n" after a code, as the next one shares its line
+
+/** Shows that a flag was saved: the book's `print(cc, end=' ', flush=True)`. */
+export function showCode(cc: string): void {
+  print(`${cc} `);
+  pendingNewline = "\n";
 }
 
-/** Whether the last thing shown is a code, so that its line is still open. */
-let lineIsOpen = false;
+/** Shows why a flag was not saved, on a line of its own on standard error. */
+export function showFailure(cc: string, error: unknown): void {
+  print(pendingNewline);
+  pendingNewline = "";
+  console.error(`${cc}: ${explain(error)}`);
+}
 
-/** Shows a code at once: the book's `print(cc, end=' ', flush=True)`. */
-function showCode(cc: string): void {
+function print(text: string): void {
   try {
-    writeSync(1, `${cc} `); // 1 is standard output
+    writeSync(1, text); // 1 is standard output
   } catch {
-    // The output is full, or closed, as by `| head -c 3`. That need not stop
-    // the downloads.
+    // A full or closed output, as by `| head -c 3`, stops no downloads.
   }
-  lineIsOpen = true;
 }
 
-/** Lets what is shown next have a line of its own. */
-function endLineOfCodes(): void {
-  if (lineIsOpen) console.log();
-  lineIsOpen = false;
-}
-
-// The runtime's own words are for programmers: "Unable to connect. Is the
-// computer able to access the url?"
-const PLAIN_WORDS: Record<string, string> = {
-  EAI_AGAIN: "cannot look up the host",
-  ECONNREFUSED: "connection refused",
-  ECONNRESET: "connection lost",
-  ENETUNREACH: "network unreachable",
-  ENOTFOUND: "no such host",
-  ERR_TLS_CERT_ALTNAME_INVALID: "certificate of another host",
-};
-
-/** Says what went wrong, for a user to read. */
-function explain(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  // `fetch` puts the URL into an error's `path`.
-  const { code = "", path, message } = error as NodeJS.ErrnoException;
-  const words = PLAIN_WORDS[code];
-  return words && path ? `${words}: ${path}` : message;
+/** Says what went wrong, in one line: what {@link showFailure} shows. */
+export function explain(error: unknown): string {
+  const thrown = error instanceof Error ? error : new Error(String(error));
+  const { name, message, code, path } = thrown as NodeJS.ErrnoException;
+  let words = message;
+  if (name === "TimeoutError") words = "no whole answer within the time limit";
+  // An error of `fetch`. Its `path` is the URL that was asked for, but the host
+  // that failed may be another one: a proxy, or the target of a redirect.
+  if (error instanceof TypeError && path) words = `${code} fetching ${path}`;
+  // A server chooses some words: control characters could color or break them.
+  return words.replace(/[\p{C}\p{Zl}\p{Zp}]+/gu, " ");
 }
 
 // ---- The command line ----
 
-/** The script that was run, which may be one that imports this file. */
-const SCRIPT = basename(Bun.main);
+/** The script that was run: this one, or one that imports it. */
+const SCRIPT = basename(process.argv[1] ?? "flags.ts");
+const DELAY_S = 0.1; // seconds for an answer of the demo, on average
 
 const HELP = `Usage: bun ${SCRIPT} [options] [CC ...]
 
@@ -236,9 +235,11 @@ Downloads country flags. Defaults are in parentheses.
   -d, --dest DIR     where to save them (${DEST_DIR})
   -t, --timeout SEC  give up on a flag after SEC seconds (${TIMEOUT_MS / 1000})
       --demo         save made-up flags in demo/: no network needed
+      --delay SEC    --demo with about SEC seconds for a flag (${DELAY_S})
+      --busy N       --demo with 503 for what is beyond N requests at once
   -h, --help         show this help and end`;
 
-/** @throws Error that says what is wrong, for the user to read. */
+/** Returns undefined for `--help`, and throws what the user is to read. */
 function parseCommandLine(args: readonly string[]) {
   const { values, positionals } = parseArgs({
     args,
@@ -247,43 +248,39 @@ function parseCommandLine(args: readonly string[]) {
       server: { type: "string", short: "s" },
       dest: { type: "string", short: "d" },
       timeout: { type: "string", short: "t" },
-      demo: { type: "boolean", default: false },
+      demo: { type: "boolean" },
+      delay: { type: "string" },
+      busy: { type: "string" },
       help: { type: "boolean", short: "h" },
     },
   });
-  if (values.help) return "help" as const;
+  if (values.help) return undefined;
+  positionals.forEach(checkCode);
+  const typed = positionals.map((cc) => cc.toUpperCase());
+  const codes = typed.length > 0 ? [...new Set(typed)] : POP20_CC;
+  const { server, dest, busy } = values;
+  const timeout = Number(values.timeout ?? TIMEOUT_MS / 1000);
+  const delay = Number(values.delay ?? DELAY_S);
+  const isDemo = Boolean(values.demo || values.delay || busy);
+  const url = URL.parse(server ?? BASE_URL);
+  const plain = url?.origin.startsWith("http") ? url.origin + url.pathname : "";
+  // What is no number gives NaN, for which no comparison holds. The longest
+  // delay is 4 s since answers may take 1.5 times as long, within TIMEOUT_MS.
+  const rules: [boolean, string][] = [
+    [timeout > 0 && timeout <= 3600, "--timeout: seconds, above 0, up to 3600"],
+    [delay > 0 && delay <= 4, "--delay: seconds, above 0, up to 4"],
+    [/^[1-9]\d*$/.test(busy ?? "1"), "--busy: a whole number above 0"],
+    [dest !== "", "--dest: the name of a folder"],
+    [plain === url?.href, "--server: an http(s) URL without user name, ? or #"],
+    [!isDemo || !server, "--server: not for a demo, which brings its own"],
+  ];
+  for (const [holds, rule] of rules) if (!holds) throw new Error(rule);
 
-  const { demo, server, dest, timeout } = values;
-  if (demo && server) {
-    throw new Error("--demo brings its own server: leave out --server");
-  }
-  const baseUrl = server ?? BASE_URL;
-  const url = URL.parse(baseUrl);
-  if (!url || !/^https?:/.test(url.protocol)) {
-    throw new Error("--server takes an http:// or https:// URL");
-  }
-  if (url.username || url.password) {
-    throw new Error(
-      "--server takes no user name or password: error messages would show them",
-    );
-  }
-  const timeoutMs = timeout === undefined ? TIMEOUT_MS : Number(timeout) * 1000;
-  // A word gives NaN, which fails both comparisons. A number above 3600 is
-  // likely to be meant in milliseconds.
-  if (!(timeoutMs > 0 && timeoutMs <= 3_600_000)) {
-    throw new Error(`--timeout takes seconds, up to 3600, not "${timeout}"`);
-  }
-  // Made-up flags get a folder of their own, so that they replace no real ones.
-  const destDir = dest ?? (demo ? "demo" : DEST_DIR);
-  const codes = new Set(positionals.map((cc) => cc.toUpperCase()));
-  const options = { baseUrl, destDir, timeoutMs };
-  return { codes: codes.size > 0 ? [...codes] : POP20_CC, options, demo };
-}
-
-/** Says why nothing is begun, and sets the exit status for that. */
-function refuse(reason: string): void {
-  console.error(reason);
-  process.exitCode = 2;
+  const baseUrl = plain.replace(/\/+$/, "");
+  const destDir = dest ?? (isDemo ? "demo" : DEST_DIR); // real flags stay
+  const options = { baseUrl, destDir, timeoutMs: timeout * 1000 };
+  const demo = isDemo ? { delay, atOnce: Number(busy ?? Infinity) } : undefined;
+  return { codes, options, demo };
 }
 
 // ---- The demo server ----
@@ -291,25 +288,22 @@ function refuse(reason: string): void {
 /** In base64: three stripes on 3 by 2 pixels, the flag of no country. */
 const DEMO_GIF = "R0lGODlhAwACAJEAAACbm////45ErQAAACwAAAAAAwACAAACBEQoMCoAOw==";
 
-/** How long an answer takes on average: raise it for a slower demo. */
-const DEMO_DELAY_MS = 100;
-
-function startDemoServer() {
-  // Without this variable, `fetch` would ask a user's proxy for an address on
-  // this machine. It counts for the whole process.
-  process.env["no_proxy"] = "127.0.0.1"; // brackets are for strict compilers
+function startDemoServer(delay: number, atOnce: number) {
+  // `fetch` would ask a user's proxy, even for an address on this machine.
+  process.env["no_proxy"] = "127.0.0.1";
   return Bun.serve({
     hostname: "127.0.0.1",
     port: 0, // any free one
-    routes: {
-      // As getFlag asks for them: /br/br.gif, for instance.
-      "/:cc/*": async ({ params }) => {
-        // From 50 to 150 ms at random, so that answers overtake each other.
-        await Bun.sleep(DEMO_DELAY_MS * (0.5 + Math.random()));
-        return POP20_CC.includes(params.cc.toUpperCase())
-          ? new Response(Buffer.from(DEMO_GIF, "base64"))
-          : new Response(null, { status: 404 });
-      },
+    async fetch({ url }, { pendingRequests }) {
+      // The request at hand is among the pending ones.
+      if (pendingRequests > atOnce) return new Response(null, { status: 503 });
+      // At random, so that answers overtake each other. With `unref`, an answer
+      // that nobody waits for does not keep the script from ending.
+      const wait = delay * 1000 * (0.5 + Math.random());
+      await new Promise((done) => setTimeout(done, wait).unref());
+      const cc = url.slice(-6, -4).toUpperCase(); // as in /br/br.gif
+      if (!POP20_CC.includes(cc)) return new Response(null, { status: 404 });
+      return new Response(Buffer.from(DEMO_GIF, "base64"));
     },
   });
 }
@@ -317,22 +311,11 @@ function startDemoServer() {
 // ---- The book's main ----
 
 /**
- * The function that {@link main} calls and times. It downloads the flags of
- * `codes`, which are in upper case, not checked, not sorted and not repeated,
- * and returns how many were saved. {@link downloadOne} shows codes and
- * failures; without it, the function has to show them itself.
- */
-export type Downloader = (
-  codes: readonly string[],
-  options: Required<DownloadOptions>,
-) => Promise<number>;
-
-/**
  * Reads the command line, calls the downloader and reports how long it took.
- * The book's `main`. Sets `process.exitCode` to 1 if a flag was not saved, and
- * to 2 if the command line is wrong or the folder cannot be made. With 2, and
- * after `--help`, it returns without having called the downloader.
+ * Sets `process.exitCode` to 1 if a flag was not saved, or to 2, without a
+ * call, if `args` are wrong or the folder cannot be made. The book's `main`.
  *
+ * @param downloader {@link downloadMany}, or a function to compare with it.
  * @param args what follows the script's name on the command line.
  * @throws what the downloader throws.
  */
@@ -340,34 +323,28 @@ export async function main(
   downloader: Downloader,
   args: readonly string[] = Bun.argv.slice(2),
 ): Promise<void> {
-  let command;
+  let command: ReturnType<typeof parseCommandLine>;
   try {
     command = parseCommandLine(args);
+    if (!command) return console.log(HELP);
+    // A folder that cannot be made is reported once, and before any request.
+    mkdirSync(command.options.destDir, { recursive: true });
   } catch (error) {
-    return refuse(`${explain(error)}\nTry 'bun ${SCRIPT} --help'.`);
-  }
-  if (command === "help") {
-    console.log(HELP);
+    console.error(`${explain(error)}\nTry 'bun ${SCRIPT} --help'.`);
+    process.exitCode = 2;
     return;
   }
   const { codes, options, demo } = command;
-  try {
-    // Bun.write would make the folder with the first flag. But a folder that
-    // cannot be made is to be reported once, and before any request.
-    mkdirSync(options.destDir, { recursive: true });
-  } catch (error) {
-    return refuse(explain(error));
-  }
-  using server = demo ? startDemoServer() : undefined; // stops when main ends
-  if (server) options.baseUrl = server.url.origin;
+  using server = demo && startDemoServer(demo.delay, demo.atOnce);
+  const baseUrl = server?.url.origin ?? options.baseUrl;
 
   const start = performance.now();
-  const count = await downloader(codes, options);
+  const count = await downloader(codes, { ...options, baseUrl });
   const seconds = (performance.now() - start) / 1000;
-
-  endLineOfCodes();
-  console.log(`${count} downloads in ${seconds.toFixed(2)}s`);
-  if (count < codes.length) process.exitCode = 1;
+  const saved = count === codes.length ? count : `${count} of ${codes.length}`;
+  print(`${pendingNewline}${saved} downloads in ${seconds.toFixed(2)}s\n`);
+  pendingNewline = "";
+  if (count !== codes.length) process.exitCode = 1;
 }
 
 if (import.meta.main) await main(downloadMany);
