@@ -28,7 +28,7 @@ import { mkdirSync, renameSync, writeSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 
-/** ISO 3166 codes of the 20 most populous countries, as the book has them. */
+/** ISO 3166 codes of the 20 most populous countries, in upper case. */
 export const POP20_CC: readonly string[] =
   "CN IN US ID BR PK NG BD RU JP MX PH VN ET EG DE IR TR CD FR".split(" ");
 
@@ -161,8 +161,8 @@ function checkCode(cc: string): void {
 
 /** A login page starts in another way, and most cut images end in another. */
 function isCompleteGif(image: Uint8Array): boolean {
-  const start = String.fromCharCode(...image.subarray(0, 4));
-  return start === "GIF8" && image.at(-1) === 0x3b; // the last byte of a GIF
+  const startsAsGif = Buffer.from("GIF8").equals(image.subarray(0, 4));
+  return startsAsGif && image.at(-1) === 0x3b; // the byte that ends a GIF
 }
 
 /** Writes a file as a whole or not at all, and makes its folder if needed. */
