@@ -38,7 +38,7 @@ export const BASE_URL = "https://www.fluentpython.com/data/flags";
 /** The folder for the flags, in the working directory. */
 export const DEST_DIR = "downloaded";
 
-/** Milliseconds for a whole flag, as in the book: a call may take minutes. */
+/** Milliseconds for a whole flag: the book's limit, as a call can hang. */
 export const TIMEOUT_MS = 6100;
 
 /** Where flags come from, where they go, and how long each of them may take. */
@@ -96,7 +96,7 @@ export async function getFlag(
   const signal = AbortSignal.timeout(timeoutMs); // bounds the body, too
   const response = await fetch(`${baseUrl}/${path}`, { signal });
   if (!response.ok) {
-    // Frees the connection at once, or fails if the page is broken: no matter.
+    // Lets go of the connection. A broken page cannot be canceled: no matter.
     response.body?.cancel().catch(() => {});
     const status = `${response.status} ${response.statusText}`.trimEnd();
     throw new Error(`HTTP ${status}: ${response.url}`, { cause: response });
@@ -159,7 +159,7 @@ function checkCode(cc: string): void {
   }
 }
 
-/** A login page starts in another way, and most cut images end in another. */
+/** A login page starts differently, and an image cut short seldom ends so. */
 function isCompleteGif(image: Uint8Array): boolean {
   const startsAsGif = Buffer.from("GIF8").equals(image.subarray(0, 4));
   return startsAsGif && image.at(-1) === 0x3b; // the byte that ends a GIF
@@ -235,8 +235,8 @@ Downloads country flags. Defaults are in parentheses.
   -d, --dest DIR     where to save them (${DEST_DIR})
   -t, --timeout SEC  give up on a flag after SEC seconds (${TIMEOUT_MS / 1000})
       --demo         save made-up flags in demo/: no network needed
-      --delay SEC    --demo with about SEC seconds for a flag (${DELAY_S})
-      --busy N       --demo with 503 for what is beyond N requests at once
+      --delay SEC    --demo, taking about SEC seconds for a flag (${DELAY_S})
+      --busy N       --demo, answering 503 beyond N requests at once
   -h, --help         show this help and end`;
 
 /** Returns undefined for `--help`, and throws what the user is to read. */
@@ -264,8 +264,8 @@ function parseCommandLine(args: readonly string[]) {
   const isDemo = Boolean(values.demo || values.delay || busy);
   const url = URL.parse(server ?? BASE_URL);
   const plain = url?.origin.startsWith("http") ? url.origin + url.pathname : "";
-  // What is no number gives NaN, for which no comparison holds. The longest
-  // delay is 4 s since answers may take 1.5 times as long, within TIMEOUT_MS.
+  // A value that is no number becomes NaN, for which no comparison holds. The
+  // longest delay is 4 s: answers take up to 1.5 times that, within TIMEOUT_MS.
   const rules: [boolean, string][] = [
     [timeout > 0 && timeout <= 3600, "--timeout: seconds, above 0, up to 3600"],
     [delay > 0 && delay <= 4, "--delay: seconds, above 0, up to 4"],
@@ -277,7 +277,7 @@ function parseCommandLine(args: readonly string[]) {
   for (const [holds, rule] of rules) if (!holds) throw new Error(rule);
 
   const baseUrl = plain.replace(/\/+$/, "");
-  const destDir = dest ?? (isDemo ? "demo" : DEST_DIR); // real flags stay
+  const destDir = dest ?? (isDemo ? "demo" : DEST_DIR); // keeps real flags
   const options = { baseUrl, destDir, timeoutMs: timeout * 1000 };
   const demo = isDemo ? { delay, atOnce: Number(busy ?? Infinity) } : undefined;
   return { codes, options, demo };
@@ -288,8 +288,8 @@ function parseCommandLine(args: readonly string[]) {
 /** In base64: three stripes on 3 by 2 pixels, the flag of no country. */
 const DEMO_GIF = "R0lGODlhAwACAJEAAACbm////45ErQAAACwAAAAAAwACAAACBEQoMCoAOw==";
 
-function startDemoServer(delay: number, atOnce: number) {
-  // `fetch` would ask a user's proxy, even for an address on this machine.
+function startDemoServer({ delay, atOnce }: { delay: number; atOnce: number }) {
+  // Without this, `fetch` would ask a user's proxy even for this machine.
   process.env["no_proxy"] = "127.0.0.1";
   return Bun.serve({
     hostname: "127.0.0.1",
@@ -335,7 +335,7 @@ export async function main(
     return;
   }
   const { codes, options, demo } = command;
-  using server = demo && startDemoServer(demo.delay, demo.atOnce);
+  using server = demo && startDemoServer(demo); // stops when main ends
   const baseUrl = server?.url.origin ?? options.baseUrl;
 
   const start = performance.now();
