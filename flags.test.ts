@@ -329,7 +329,7 @@ describe.concurrent("a flag is reported, and others are saved, after", () => {
     ["a login page", http("200 OK", PAGE, ["Content-Type: image/gif"])],
     ["a redirect to a login page", redirect("../yy/yy.gif"), "yy"],
     ["a body without its end", http("200 OK", "GIF89a; and so on", [])],
-    ["a body without its start", http("200 OK", GIF.subarray(9))],
+    ["a body without its start", http("200 OK", "GIF or so;")],
   ])("%s, which is no complete GIF", async (_, br, from = "br") => {
     await expectReport(`not a complete GIF: ${address(from)}`, br);
   });
@@ -620,6 +620,8 @@ describe.concurrent("the command line", () => {
     ["a server that is no URL", ["-s", "example.test"], "--server:"],
     ["a server without a host", ["-s", "http://"], "--server:"],
     ["a server for files", ["-s", "ftp://x.test"], "--server:"],
+    ["a server for what is like http", ["-s", "xhttp://x.test/y"], "--server:"],
+    ["a server for what begins so", ["-s", "httpsx://x.test/y"], "--server:"],
     ["an empty server", ["--server="], "--server:"],
     ["a user name", ["-s", "http://me@x.test"], "--server:"],
     ["a password", ["-s", "https://:secret@x.test"], "--server:"],
@@ -863,12 +865,13 @@ describe.concurrent("getFlag", () => {
     const head = http("404 Not Found", "x", ["Content-Length: 1000000"]);
     using server = await flagServer({ br: (socket) => socket.write(head) });
     const options = { baseUrl: server.url, timeoutMs: 3_600_000 };
-    const get = () => getFlag("br", options).catch(() => {});
-    await Promise.all([get(), get(), get()]);
+    const get = () => getFlag("br", options).catch((error) => error);
+    const errors = await Promise.all([get(), get(), get()]);
     const open = () => server.sockets.filter((socket) => !socket.destroyed);
     const end = performance.now() + 20_000;
     while (open().length > 0 && performance.now() < end) await Bun.sleep(5);
     expect(open().length, "connections that are still open").toBe(0);
+    expect(errors.map(({ cause }) => cause.status)).toEqual([404, 404, 404]);
   });
 });
 

@@ -11,8 +11,8 @@
  * ```
  *
  * `--demo` needs no network. Without it, flags come from the book's web site.
- * Other scripts import this file and give `main` a function of their own. This
- * function asks for all flags at once: with `--demo`, it takes about 0.15 s.
+ * Other scripts import this file and give `main` a function of their own. For
+ * example, these lines ask for all flags at once, which takes about 0.15 s:
  *
  * ```ts
  * import { downloadOne, main } from "./flags.ts";
@@ -38,7 +38,7 @@ export const BASE_URL = "https://www.fluentpython.com/data/flags";
 /** The folder for the flags, in the working directory. */
 export const DEST_DIR = "downloaded";
 
-/** Milliseconds for a whole flag: the book's limit, as a call can hang. */
+/** Milliseconds for a flag and its whole body: 6.1 s, as in the book. */
 export const TIMEOUT_MS = 6100;
 
 /** Where flags come from, where they go, and how long each of them may take. */
@@ -47,14 +47,14 @@ export interface DownloadOptions {
   baseUrl?: string;
   /** The folder, made if needed. Default: {@link DEST_DIR}. */
   destDir?: string;
-  /** Milliseconds, a finite number. Default: {@link TIMEOUT_MS}. */
+  /** Milliseconds, above 0 and finite. Default: {@link TIMEOUT_MS}. */
   timeoutMs?: number;
 }
 
 /**
  * The function that {@link main} calls and times. It downloads the flags of
- * `codes`, in upper case and in any order, and returns how many were saved. It
- * calls {@link downloadOne}, or else {@link showCode} and {@link showFailure}.
+ * `codes`, in upper case and in any order, and returns how many were saved.
+ * Without {@link downloadOne}, it needs {@link showCode}, {@link showFailure}.
  */
 export type Downloader = (
   codes: readonly string[],
@@ -152,14 +152,14 @@ export async function downloadMany(
 
 // ---- Checking and saving ----
 
-/** Only letters are safe in a URL: "../x", for instance, leads elsewhere. */
+/** Letters only: in a URL, a code such as "../x" would lead elsewhere. */
 function checkCode(cc: string): void {
   if (!/^[a-z]{2}$/i.test(cc)) {
     throw new RangeError(`not a two-letter country code: "${cc}"`);
   }
 }
 
-/** A login page starts differently, and an image cut short seldom ends so. */
+/** Tells login pages by their start, and most images cut short by their end. */
 function isCompleteGif(image: Uint8Array): boolean {
   const startsAsGif = Buffer.from("GIF8").equals(image.subarray(0, 4));
   return startsAsGif && image.at(-1) === 0x3b; // the byte that ends a GIF
@@ -184,18 +184,18 @@ async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
 
 // ---- Showing ----
 
-let pendingNewline = ""; // "\n" after a code, as the next one shares its line
+let newline = ""; // "\n" after a code, since the next code shares its line
 
 /** Shows that a flag was saved: the book's `print(cc, end=' ', flush=True)`. */
 export function showCode(cc: string): void {
   print(`${cc} `);
-  pendingNewline = "\n";
+  newline = "\n";
 }
 
 /** Shows why a flag was not saved, on a line of its own on standard error. */
 export function showFailure(cc: string, error: unknown): void {
-  print(pendingNewline);
-  pendingNewline = "";
+  print(newline);
+  newline = "";
   console.error(`${cc}: ${explain(error)}`);
 }
 
@@ -203,7 +203,8 @@ function print(text: string): void {
   try {
     writeSync(1, text); // 1 is standard output
   } catch {
-    // A full or closed output, as by `| head -c 3`, stops no downloads.
+    // A full or closed output, as by `| head -c 3`, stops no downloads. (With
+    // process.stdout, the error would come later, and not to this `catch`.)
   }
 }
 
@@ -213,8 +214,7 @@ export function explain(error: unknown): string {
   const { name, message, code, path } = thrown as NodeJS.ErrnoException;
   let words = message;
   if (name === "TimeoutError") words = "no whole answer within the time limit";
-  // An error of `fetch`. Its `path` is the URL that was asked for, but the host
-  // that failed may be another one: a proxy, or the target of a redirect.
+  // `fetch` failed: at this URL, at a proxy, or where a redirect leads to.
   if (error instanceof TypeError && path) words = `${code} fetching ${path}`;
   // A server chooses some words: control characters could color or break them.
   return words.replace(/[\p{C}\p{Zl}\p{Zp}]+/gu, " ");
@@ -239,7 +239,7 @@ Downloads country flags. Defaults are in parentheses.
       --busy N       --demo, answering 503 beyond N requests at once
   -h, --help         show this help and end`;
 
-/** Returns undefined for `--help`, and throws what the user is to read. */
+/** Returns undefined for `--help`, and throws errors for the user to read. */
 function parseCommandLine(args: readonly string[]) {
   const { values, positionals } = parseArgs({
     args,
@@ -262,8 +262,8 @@ function parseCommandLine(args: readonly string[]) {
   const timeout = Number(values.timeout ?? TIMEOUT_MS / 1000);
   const delay = Number(values.delay ?? DELAY_S);
   const isDemo = Boolean(values.demo || values.delay || busy);
-  const url = URL.parse(server ?? BASE_URL);
-  const plain = url?.origin.startsWith("http") ? url.origin + url.pathname : "";
+  const href = URL.parse(server ?? BASE_URL)?.href ?? "";
+  const isFolder = /^https?:\/\/[^@/]+\/[^?#]*$/.test(href);
   // A value that is no number becomes NaN, for which no comparison holds. The
   // longest delay is 4 s: answers take up to 1.5 times that, within TIMEOUT_MS.
   const rules: [boolean, string][] = [
@@ -271,13 +271,13 @@ function parseCommandLine(args: readonly string[]) {
     [delay > 0 && delay <= 4, "--delay: seconds, above 0, up to 4"],
     [/^[1-9]\d*$/.test(busy ?? "1"), "--busy: a whole number above 0"],
     [dest !== "", "--dest: the name of a folder"],
-    [plain === url?.href, "--server: an http(s) URL without user name, ? or #"],
+    [isFolder, "--server: an http(s) URL without user name, ? or #"],
     [!isDemo || !server, "--server: not for a demo, which brings its own"],
   ];
   for (const [holds, rule] of rules) if (!holds) throw new Error(rule);
 
-  const baseUrl = plain.replace(/\/+$/, "");
-  const destDir = dest ?? (isDemo ? "demo" : DEST_DIR); // keeps real flags
+  const baseUrl = href.replace(/\/+$/, "");
+  const destDir = dest ?? (isDemo ? "demo" : DEST_DIR); // made-up ones apart
   const options = { baseUrl, destDir, timeoutMs: timeout * 1000 };
   const demo = isDemo ? { delay, atOnce: Number(busy ?? Infinity) } : undefined;
   return { codes, options, demo };
@@ -341,9 +341,9 @@ export async function main(
   const start = performance.now();
   const count = await downloader(codes, { ...options, baseUrl });
   const seconds = (performance.now() - start) / 1000;
-  const saved = count === codes.length ? count : `${count} of ${codes.length}`;
-  print(`${pendingNewline}${saved} downloads in ${seconds.toFixed(2)}s\n`);
-  pendingNewline = "";
+  const total = count === codes.length ? "" : ` of ${codes.length}`;
+  print(`${newline}${count}${total} downloads in ${seconds.toFixed(2)}s\n`);
+  newline = "";
   if (count !== codes.length) process.exitCode = 1;
 }
 
