@@ -97,14 +97,19 @@ function start(
 }
 
 const running = new Set<Bun.Subprocess>();
-process.on("SIGINT", () => {
-  for (const child of running) child.kill("SIGKILL");
-  process.exit(130); // as after Ctrl-C
-});
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.on(signal, () => {
+    for (const child of running) child.kill("SIGKILL");
+    fs.rmSync(root, { recursive: true, force: true });
+    process.exit(130); // as after Ctrl-C
+  });
+}
 
 /** The error of a test whose script did not end by itself. */
 function hung(command: string, shown: string): Error {
-  return new Error(`hung for ${HANG_MS / 1000} s: ${command}\n${shown}`);
+  return new Error(
+    `hung for ${HANG_MS / 1000} s: ${command}\nand said: ${shown}`,
+  );
 }
 
 /** The seconds that the last line of a run says. */
@@ -246,8 +251,9 @@ describe.concurrent("bun flags.ts", () => {
       seen.push(`${fs.readFileSync(output, "utf8")}${files.sort()}`);
     });
     const args = ["-s", server.url, "-d", ".", "br", "cn", "us"];
-    await run(args, { cwd, stdout: Bun.file(output) });
-    expect(seen).toEqual(["", "BR BR.gif", "BR CN BR.gif,CN.gif"]);
+    const { errors } = await run(args, { cwd, stdout: Bun.file(output) });
+    const expected = ["", "BR BR.gif", "BR CN BR.gif,CN.gif"];
+    expect({ errors, seen }).toEqual({ errors: "", seen: expected });
   });
 
   test("takes codes in any case, and repeats once", async () => {
@@ -261,20 +267,6 @@ describe.concurrent("bun flags.ts", () => {
     const url = `${server.url.replace("http", "HTTP")}// `;
     expect(await run(["br", "-s", url])).toEqual(saves("BR"));
     expect(server.asked).toEqual(["/flags/br/br.gif"]);
-  });
-
-  test.skipIf(!POSIX).each([
-    ["in one file with the codes", ">both 2>&1; cat both", "XX: HTTP 404\n"],
-    ["in another place", "2>/dev/null | cat", ""],
-  ])("puts failures on lines of their own %s", async (_, where, line) => {
-    const command = `bun flags.ts --demo aa br ca cb cn us zz ${where}`;
-    const shown = await screen(command, project());
-    const [aa, ca, cb, zz] = ["AA", "CA", "CB", "ZZ"].map((cc) =>
-      line.replace("XX", cc),
-    );
-    expect(shown.replace(/ Not Found.*/g, "").replace(/ in .*s$/m, "")).toBe(
-      `${aa}BR \n${ca}${cb}CN US \n${zz}3 of 7 downloads\n`,
-    );
   });
 });
 
@@ -323,7 +315,6 @@ describe.concurrent("a flag is reported, and others are saved, after", () => {
     ["404 Not Found", http("404 Not Found", GIF)],
     ["500 Oh no. Sir", http("500 Oh no. Sir")],
     ["500", http("500")],
-    ["500", http("500 ")],
     ["500 red 31m turned", http("500 red\u009b31m\u202e\tturned")],
     ["304 Not Modified", http("304 Not Modified", "", [])],
     ["302 Found", http("302 Found")], // to nowhere
@@ -401,7 +392,7 @@ describe.concurrent("the time limit", () => {
     using server = await flagServer({ br: () => {} });
     const ran = await run(["-s", server.url, "br"]);
     expect(ran).toEqual(saves("", { of: 1, errors }));
-    expect(seconds.get(ran)).toBeWithin(TIMEOUT_MS / 1000, 10);
+    expect(seconds.get(ran)).toBeWithin(6.1, 10);
   });
 
   test("may be above 6.1 seconds", async () => {
@@ -555,10 +546,11 @@ describe.concurrent("bun flags.ts --demo", () => {
       return errors.match(/no whole answer/g)?.length ?? 0;
     };
     // Of 70 answers, all but one run in a million has some in each quarter.
-    expect(await late("0.95")).toBe(70);
-    expect(await late("1.4")).toBeWithin(1, 70);
-    expect(await late("2.6")).toBeWithin(1, 70);
-    expect(await late("60")).toBe(0);
+    const limits = ["0.95", "1.4", "2.6", "60"];
+    const [none, some, most, all] = await Promise.all(limits.map(late));
+    expect([none, all]).toEqual([70, 0]);
+    expect([some, most]).not.toContain(70);
+    expect([some, most]).not.toContain(0);
   });
 
   test("answers 503 at once to what is beyond --busy", async () => {
@@ -622,41 +614,44 @@ describe.concurrent("bun flags.ts --demo", () => {
 });
 
 describe.concurrent("the command line", () => {
+  const TIMEOUT = "--timeout: seconds, above 0, up to 3600";
+  const DELAY = "--delay: seconds, above 0, up to 4";
+  const BUSY = "--busy: a whole number above 0";
+  const SERVER = "--server: an http(s) URL without user name, ? or #";
+  const DEMO = "--server: not for a demo, which brings its own";
   const server = ["-s", "http://x.test"];
   test.each([
-    ["an unknown option", ["--no"], "--no"],
-    ["an option without its value", ["--dest"], "--dest"],
-    ["a timeout of zero", ["--timeout", "0"], "--timeout:"],
-    ["a negative timeout", ["--timeout=-1"], "--timeout:"],
-    ["a timeout above an hour", ["-t", "3600.1"], "--timeout:"],
-    ["a timeout in words", ["-t", "soon"], "--timeout:"],
-    ["an empty timeout", ["-t", ""], "--timeout:"],
-    ["a delay of zero", ["--delay", "0"], "--delay:"],
-    ["a delay above 4 seconds", ["--delay", "4.1"], "--delay:"],
-    ["an empty delay", ["--delay="], "--delay:"],
-    ["a limit of zero requests", ["--busy", "0"], "--busy:"],
-    ["half a request", ["--busy", "1.5"], "--busy:"],
-    ["an empty limit of requests", ["--busy="], "--busy:"],
-    ["a folder without a name", ["-d", ""], "--dest:"],
-    ["a server that is no URL", ["-s", "example.test"], "--server:"],
-    ["a server without a host", ["-s", "http://"], "--server:"],
-    ["a server for files", ["-s", "ftp://x.test"], "--server:"],
-    ["a server for what is like http", ["-s", "xhttp://x.test/y"], "--server:"],
-    ["a server for what begins so", ["-s", "httpsx://x.test/y"], "--server:"],
-    ["an empty server", ["--server="], "--server:"],
-    ["a user name", ["-s", "http://me@x.test"], "--server:"],
-    ["a password", ["-s", "https://:secret@x.test"], "--server:"],
-    ["a bare ?", ["-s", "http://x.test?"], "--server:"],
-    ["a bare #", ["-s", "http://x.test#"], "--server:"],
-    ["a server for --demo", ["--demo", ...server], "--server: not for"],
-    ["a server for --delay", ["--delay", "1", ...server], "--server: not for"],
-    ["a server for --busy", ["--busy", "1", ...server], "--server: not for"],
-  ])("is refused with %s", async (_, args, named) => {
-    const ran = await run(args);
-    const line = ran.errors.split("\n")[0];
-    expect(line).toContain(named);
-    const errors = `${line}\nTry 'bun flags.ts --help'.\n`;
-    expect(ran).toEqual({ output: "", errors, status: 2, files: {} });
+    ["a timeout of zero", ["--timeout", "0"], TIMEOUT],
+    ["a timeout above an hour", ["-t", "3600.1"], TIMEOUT],
+    ["a timeout in words", ["-t", "soon"], TIMEOUT],
+    ["a delay of zero", ["--delay", "0"], DELAY],
+    ["a delay above 4 seconds", ["--delay", "4.1"], DELAY],
+    ["an empty delay", ["--delay="], DELAY],
+    ["a limit of zero requests", ["--busy", "0"], BUSY],
+    ["half a request", ["--busy", "1.5"], BUSY],
+    ["an empty limit of requests", ["--busy="], BUSY],
+    ["a folder without a name", ["-d", ""], "--dest: the name of a folder"],
+    ["a server that is no URL", ["-s", "example.test"], SERVER],
+    ["a server for files", ["-s", "ftp://x.test"], SERVER],
+    ["a server for what ends in http", ["-s", "xhttp://x.test/y"], SERVER],
+    ["an empty server", ["--server="], SERVER],
+    ["a user name", ["-s", "http://me@x.test"], SERVER],
+    ["a password", ["-s", "https://:secret@x.test"], SERVER],
+    ["a bare ?", ["-s", "http://x.test?"], SERVER],
+    ["a bare #", ["-s", "http://x.test#"], SERVER],
+    ["a server for --demo", ["--demo", ...server], DEMO],
+    ["a server for --delay", ["--delay", "1", ...server], DEMO],
+    ["a server for --busy", ["--busy", "1", ...server], DEMO],
+  ])("is refused with %s", async (_, args, rule) => {
+    const errors = `${rule}\nTry 'bun flags.ts --help'.\n`;
+    const expected = { output: "", errors, status: 2, files: {} };
+    expect(await run(args)).toEqual(expected);
+  });
+
+  test("is refused in one line where parseArgs has three", async () => {
+    const { errors, status } = await run(["-t", "-5"]);
+    expect(errors).toMatch(/^.*'-t'.*\nTry 'bun flags.ts --help'\.\n$/);
+    expect(status).toBe(2);
   });
 
   test("is refused with a wrong code, which is quoted as typed", async () => {
@@ -771,7 +766,10 @@ describe.concurrent("imported", () => {
     expect(shown).toBe(`${BASE_URL}\n`);
   });
 
-  test("it has the codes in the order of the book", () => {
+  test("it has the constants of the book", () => {
+    const baseUrl = "https://www.fluentpython.com/data/flags";
+    const expected = [baseUrl, "downloaded", 6100];
+    expect<unknown[]>([BASE_URL, DEST_DIR, TIMEOUT_MS]).toEqual(expected);
     const codes = "CN IN US ID BR PK NG BD RU JP MX PH VN ET EG DE IR TR CD FR";
     expect(POP20_CC.join(" ")).toBe(codes);
   });
@@ -844,8 +842,10 @@ describe.concurrent("getFlag", () => {
 
   test("throws what fetch throws", async () => {
     using server = await flagServer({ br: () => {} });
-    const late = getFlag("br", { baseUrl: server.url, timeoutMs: 50 });
+    const start = performance.now();
+    const late = getFlag("br", { baseUrl: server.url });
     expect((await late.catch((error) => error)).name).toBe("TimeoutError");
+    expect(performance.now() - start, "ms").toBeWithin(6090, 10_000);
     const refused = getFlag("br", { baseUrl: "http://127.0.0.1:1" });
     const error = await refused.catch((error) => error);
     expect(error).toBeInstanceOf(TypeError);
@@ -976,7 +976,7 @@ describe.concurrent("what siblings import", () => {
     expect(files).toEqual({ [`${destDir}`]: "an empty folder" });
   });
 
-  test("main times the downloader, and that alone", async () => {
+  test("main times the downloader", async () => {
     const ran = await runSibling(`import { main } from "./flags.ts";
       await Bun.sleep(1000);
       await main(async () => (await Bun.sleep(250), 20));`);
@@ -1045,11 +1045,11 @@ describe.concurrent.skipIf(!fs.existsSync(README))("README.md", () => {
       return bars.filter((bar) => bar.from <= from && from < bar.to).length;
     });
     const text = output
-      .replace(/^[a-z]{2} [█░ ]+█$/gm, "(a row of the chart)")
+      .replace(/^[a-z]{2} [█░ ]*█$/gm, "(a row of the chart)")
       .replace(/^([A-Z]{2} ?)+$/gm, inOrder ? String : sorted)
       .replace(/\d\.\d\ds$|:\d{4,5}|\d+ ms/gm, "#");
     const failures = output.includes("░");
-    return { text, failures, atOnce: failures || Math.max(...atOnce) };
+    return { text, failures, atOnce: failures || Math.max(0, ...atOnce) };
   }
 
   const first = `$ ${blocks("sh")[0]}${blocks("text")[0]}`;
@@ -1073,15 +1073,18 @@ describe.concurrent.skipIf(!fs.existsSync(README))("README.md", () => {
       const ns = command.includes("concurrent") ? [codes] : [n, 5, codes];
       lines.forEach((line, i) => {
         const rounds = Math.ceil(codes / Number(ns[i]));
-        expect(Number(line), command).toBeWithin(0.05 * rounds, 0.161 * rounds);
+        expect(Number(line), command).toBeWithin(0.06 * rounds, 0.161 * rounds);
       });
     }
   });
 
-  test("has the loop of flags.ts", () => {
+  test("has the loop and the first example of flags.ts", () => {
+    const source = fs.readFileSync(FLAGS_TS, "utf8").replace(/^ \* ?/gm, "");
     const [, loop = "no loop"] = /^`(for .*?)`/m.exec(readme) ?? [];
-    const source = fs.readFileSync(FLAGS_TS, "utf8").replace(/\s+/g, " ");
-    expect(source).toContain(loop);
+    expect(source.replace(/\s+/g, " ")).toContain(loop);
+    const [, example = ""] = /--demo\n(.*?)^```/ms.exec(source) ?? [];
+    const output = digest("flags.ts", blocks("text")[0]!);
+    expect(digest("flags.ts", example)).toEqual(output);
   });
 
   test("has a bounded.ts that asks for N at a time, or for 5", async () => {
