@@ -7,7 +7,7 @@
  * ```console
  * $ bun flags.ts --demo
  * BD BR CD CN DE EG ET FR ID IN IR JP MX NG PH PK RU TR US VN
- * 20 downloads in 1.97s
+ * 20 downloads in 2.01s
  * ```
  *
  * `--demo` needs no network. Without it, flags come from the book's web site.
