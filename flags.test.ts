@@ -615,7 +615,7 @@ describe.concurrent("the command line", () => {
   const TIMEOUT = "--timeout: seconds, above 0, up to 3600";
   const DELAY = "--delay: seconds, above 0, up to 4";
   const BUSY = "--busy: a whole number above 0";
-  const SERVER = "--server: an http(s) URL without user name, ? or #";
+  const SERVER = "--server: a URL with http(s)://, without user, ? or #";
   const DEMO = "--server: not for a demo, which brings its own";
   const server = ["-s", "http://x.test"];
   test.each([

@@ -38,7 +38,7 @@ export const BASE_URL = "https://www.fluentpython.com/data/flags";
 /** The folder for the flags, in the working directory. */
 export const DEST_DIR = "downloaded";
 
-/** Milliseconds for a flag and its whole body: 6.1 s, as in the book. */
+/** Milliseconds for a whole answer. (The book's 6.1 s limit each wait.) */
 export const TIMEOUT_MS = 6100;
 
 /** Where flags come from, where they go, and how long each of them may take. */
@@ -54,7 +54,7 @@ export interface DownloadOptions {
 /**
  * The function that {@link main} calls and times. It downloads the flags of
  * `codes`, in upper case and in any order, and returns how many were saved.
- * Without {@link downloadOne}, it needs {@link showCode}, {@link showFailure}.
+ * {@link downloadOne} shows each; so do {@link showCode}, {@link showFailure}.
  */
 export type Downloader = (
   codes: readonly string[],
@@ -64,8 +64,8 @@ export type Downloader = (
 // ---- The book's functions ----
 
 /**
- * Saves an image as `filename` in `destDir`, in the place of an older file or
- * link. Folders in `filename` are left out. The book's `save_flag`.
+ * Saves an image in `destDir`, in the place of an older file or link. If
+ * `filename` is a path, only its last part counts. The book's `save_flag`.
  *
  * @throws what the file system throws. An older file is then left as it was.
  */
@@ -96,7 +96,7 @@ export async function getFlag(
   const signal = AbortSignal.timeout(timeoutMs); // bounds the body, too
   const response = await fetch(`${baseUrl}/${path}`, { signal });
   if (!response.ok) {
-    // Lets go of the connection. A broken page cannot be canceled: no matter.
+    // Lets go of the connection. (With a broken page, this fails harmlessly.)
     response.body?.cancel().catch(() => {});
     const status = `${response.status} ${response.statusText}`.trimEnd();
     throw new Error(`HTTP ${status}: ${response.url}`, { cause: response });
@@ -159,7 +159,7 @@ function checkCode(cc: string): void {
   }
 }
 
-/** Tells login pages by their start, and most images cut short by their end. */
+/** A login page has another start, and most images cut short another end. */
 function isCompleteGif(image: Uint8Array): boolean {
   const startsAsGif = Buffer.from("GIF8").equals(image.subarray(0, 4));
   return startsAsGif && image.at(-1) === 0x3b; // the byte that ends a GIF
@@ -214,7 +214,7 @@ export function explain(error: unknown): string {
   const { name, message, code, path } = thrown as NodeJS.ErrnoException;
   let words = message;
   if (name === "TimeoutError") words = "no whole answer within the time limit";
-  // `fetch` failed: at this URL, at a proxy, or where a redirect leads to.
+  // An error of `fetch`. The fault may lie with this URL, a proxy, a redirect.
   if (error instanceof TypeError && path) words = `${code} fetching ${path}`;
   // A server chooses some words: control characters could color or break them.
   return words.replace(/[\p{C}\p{Zl}\p{Zp}]+/gu, " ");
@@ -235,8 +235,8 @@ Downloads country flags. Defaults are in parentheses.
   -d, --dest DIR     where to save them (${DEST_DIR})
   -t, --timeout SEC  give up on a flag after SEC seconds (${TIMEOUT_MS / 1000})
       --demo         save made-up flags in demo/: no network needed
-      --delay SEC    --demo, taking about SEC seconds for a flag (${DELAY_S})
-      --busy N       --demo, answering 503 beyond N requests at once
+      --delay SEC    implies --demo: about SEC seconds for a flag (${DELAY_S})
+      --busy N       implies --demo: 503 for requests beyond N at once
   -h, --help         show this help and end`;
 
 /** Returns undefined for `--help`, and throws errors for the user to read. */
@@ -263,7 +263,7 @@ function parseCommandLine(args: readonly string[]) {
   const delay = Number(values.delay ?? DELAY_S);
   const isDemo = Boolean(values.demo || values.delay || busy);
   const href = URL.parse(server ?? BASE_URL)?.href ?? "";
-  const isFolder = /^https?:\/\/[^@/]+\/[^?#]*$/.test(href);
+  const isPlainUrl = /^https?:\/\/[^@/]+\/[^?#]*$/.test(href);
   // A value that is no number becomes NaN, for which no comparison holds. The
   // longest delay is 4 s: answers take up to 1.5 times that, within TIMEOUT_MS.
   const rules: [boolean, string][] = [
@@ -271,13 +271,13 @@ function parseCommandLine(args: readonly string[]) {
     [delay > 0 && delay <= 4, "--delay: seconds, above 0, up to 4"],
     [/^[1-9]\d*$/.test(busy ?? "1"), "--busy: a whole number above 0"],
     [dest !== "", "--dest: the name of a folder"],
-    [isFolder, "--server: an http(s) URL without user name, ? or #"],
+    [isPlainUrl, "--server: a URL with http(s)://, without user, ? or #"],
     [!isDemo || !server, "--server: not for a demo, which brings its own"],
   ];
   for (const [holds, rule] of rules) if (!holds) throw new Error(rule);
 
   const baseUrl = href.replace(/\/+$/, "");
-  const destDir = dest ?? (isDemo ? "demo" : DEST_DIR); // made-up ones apart
+  const destDir = dest ?? (isDemo ? "demo" : DEST_DIR); // apart from real flags
   const options = { baseUrl, destDir, timeoutMs: timeout * 1000 };
   const demo = isDemo ? { delay, atOnce: Number(busy ?? Infinity) } : undefined;
   return { codes, options, demo };
@@ -341,8 +341,8 @@ export async function main(
   const start = performance.now();
   const count = await downloader(codes, { ...options, baseUrl });
   const seconds = (performance.now() - start) / 1000;
-  const total = count === codes.length ? "" : ` of ${codes.length}`;
-  print(`${newline}${count}${total} downloads in ${seconds.toFixed(2)}s\n`);
+  const ofAll = count === codes.length ? "" : ` of ${codes.length}`;
+  print(`${newline}${count}${ofAll} downloads in ${seconds.toFixed(2)}s\n`);
   newline = "";
   if (count !== codes.length) process.exitCode = 1;
 }
