@@ -147,7 +147,7 @@ function runSibling(code: string, args: string[] = [], env = {}) {
   return run(args, { script, env });
 }
 
-/** What a run that saves these flags shows and leaves, if need be `of` more. */
+/** What a run shows and leaves. `of`: how many were asked for, if not these. */
 function saves(codes: string, { of = 0, errors = "", dest = DEST_DIR } = {}) {
   const count = codes.split(" ").filter(Boolean).length;
   const line = `${count}${of ? ` of ${of}` : ""} downloads in #s\n`;
