@@ -2,7 +2,7 @@ import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import fs from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import zlib from "node:zlib";
 
 import { BASE_URL, DEST_DIR, POP20_CC, TIMEOUT_MS } from "./flags.ts";
@@ -127,8 +127,9 @@ async function run(args: string[], options: Parameters<typeof start>[1] = {}) {
   const output = piped ? await new Response(child.stdout).text() : "";
   const errors = await child.stderr.text();
   await child.exited;
-  if (child.signalCode === "SIGKILL")
-    throw hung(args.join(" "), output + errors);
+  const script = basename(options.script ?? FLAGS_TS);
+  const command = [script, ...args].join(" ");
+  if (child.signalCode === "SIGKILL") throw hung(command, output + errors);
   const seen = {
     output: output.replace(/ in \d+\.\d\ds\n$/, " in #s\n"),
     errors: errors
@@ -480,15 +481,12 @@ const canUnshare = ["unshare", "ip"].every((name) => Bun.which(name))
   : false;
 describe.concurrent.skipIf(!canUnshare)("without a network", () => {
   test.each([
-    ["real flags are reported", "br", "", 0],
-    ["--demo saves its flags", "--demo", `${ALPHABETICAL} \n20 `, 20],
-  ])("%s", async (_, args, start, count) => {
-    const cwd = folder();
+    ["real flags are reported", "br", `BR: EAI_AGAIN fetching ${BASE_URL}/br/`],
+    ["--demo saves its flags", "--demo", `${ALPHABETICAL} \n20 downloads in `],
+  ])("%s", async (_, args, start) => {
     const line = `'ip link set lo up; exec "$0" "${FLAGS_TS}" ${args}' "$0"`;
-    const shown = await screen(`${offline.join(" ")} ${line}`, cwd);
-    const failure = `BR: EAI_AGAIN fetching ${BASE_URL}/br/br.gif\n0 of 1 `;
-    expect(shown).toStartWith(start || failure);
-    expect(Object.keys(contents(cwd))).toHaveLength(count || 1);
+    const shown = await screen(`${offline.join(" ")} ${line}`, folder());
+    expect(shown).toStartWith(start);
   });
 });
 
@@ -719,7 +717,7 @@ describe.concurrent.skipIf(!POSIX)("the script", () => {
     using server = await flagServer({ us: () => {} });
     const child = start(["br", "us", "-t", "30", "-s", server.url]);
     const reader = (child.stdout as ReadableStream).getReader();
-    const output = String(Buffer.from((await reader.read()).value));
+    const output = `${Buffer.from((await reader.read()).value ?? "")}`;
     const killed = performance.now();
     child.kill("SIGINT");
     await child.exited;
@@ -872,7 +870,7 @@ describe.concurrent("getFlag", () => {
   test("leaves no connection open behind a long 404", async () => {
     const head = http("404 Not Found", "x", ["Content-Length: 1000000"]);
     using server = await flagServer({ br: (socket) => socket.write(head) });
-    const options = { baseUrl: server.url, timeoutMs: 3_600_000 };
+    const options = { baseUrl: server.url, timeoutMs: 30_000 };
     const get = () => getFlag("br", options).catch((error) => error);
     const errors = await Promise.all([get(), get(), get()]);
     const open = () => server.sockets.filter((socket) => !socket.destroyed);
@@ -1081,7 +1079,8 @@ describe.concurrent.skipIf(!fs.existsSync(README))("README.md", () => {
   test("has the loop and the first example of flags.ts", () => {
     const source = fs.readFileSync(FLAGS_TS, "utf8").replace(/^ \* ?/gm, "");
     const [, loop = "no loop"] = /^`(for .*?)`/m.exec(readme) ?? [];
-    expect(source.replace(/\s+/g, " ")).toContain(loop);
+    const hasLoop = source.replace(/\s+/g, " ").includes(loop);
+    expect(hasLoop, `flags.ts has ${loop}`).toBe(true);
     const [, example = ""] = /--demo\n(.*?)^```/ms.exec(source) ?? [];
     const output = digest("flags.ts", blocks("text")[0]!);
     expect(digest("flags.ts", example)).toEqual(output);
