@@ -12,7 +12,7 @@
  *
  * `--demo` needs no network. Without it, flags come from the book's web site.
  * Other scripts import this file and give `main` a function of their own. For
- * example, these lines ask for all flags at once, which takes about 0.15 s:
+ * example, these lines ask for all flags at once: 0.15 s or so with `--demo`.
  *
  * ```ts
  * import { downloadOne, main } from "./flags.ts";
@@ -53,8 +53,8 @@ export interface DownloadOptions {
 
 /**
  * The function that {@link main} calls and times. It downloads the flags of
- * `codes`, in upper case and in any order, and returns how many were saved.
- * {@link downloadOne} shows each; so do {@link showCode}, {@link showFailure}.
+ * `codes`, in upper case and any order, shows each with {@link downloadOne}, or
+ * {@link showCode} and {@link showFailure}, and returns how many were saved.
  */
 export type Downloader = (
   codes: readonly string[],
