@@ -251,7 +251,7 @@ Downloads country flags. Defaults are in parentheses.
       --busy N       implies --demo: 503 for requests beyond N at once
   -h, --help         show this help and end`;
 
-/** Makes the folder, too. For `--help`, shows the help, and returns nothing. */
+/** Makes the folder, too, or shows the help and returns undefined. */
 async function readCommandLine(args: readonly string[]) {
   const { values, positionals } = parseArgs({
     args,
@@ -285,8 +285,8 @@ async function readCommandLine(args: readonly string[]) {
   check(!isDemo || !server, "--server: not for a demo, which brings its own");
   const baseUrl = href.replace(/\/+$/, "");
   const destDir = values.dest ?? (isDemo ? "demo" : DEFAULTS.destDir);
-  await fs.promises.mkdir(destDir, { recursive: true });
-  await fs.promises.access(destDir, fs.constants.W_OK);
+  fs.mkdirSync(destDir, { recursive: true });
+  fs.accessSync(destDir, fs.constants.W_OK);
   const options = { baseUrl, destDir, timeoutMs: timeout * 1000 };
   const demo = isDemo && { delay, busy: Number(busy ?? Infinity) };
   return { codes, options, demo };
