@@ -7,8 +7,8 @@ import { dirname, join } from "node:path";
 import zlib from "node:zlib";
 
 // The tests run lines of shell, with servers on this machine, and compare what
-// a user sees. They wait for events, not for a time. A line that hangs is ended
-// after this time, and its test fails and shows what the line had said.
+// a user sees. Where they are not about time, they wait for events. A line that
+// hangs is ended after this time, and its test fails and shows what it had said.
 const HANG_MS = 25_000;
 setDefaultTimeout(3 * HANG_MS);
 
@@ -183,47 +183,39 @@ async function run(
       .replaceAll(`${fs.realpathSync(cwd)}/`, ""),
   );
   const seconds = Number(/ in (\d+\.\d\d)s$/m.exec(output)?.[1]);
-  const hung = child.signalCode && `hung for ${HANG_MS / 1000} s`;
-  const text =
-    output +
-    errors.replace(/^(?=.)/gm, "! ") +
-    (hung || `exit ${child.exitCode}`);
-  return { lines: [...usual(text).split("\n"), ...listing(cwd)], seconds };
+  const said = usual(output + errors.replace(/^(?=.)/gm, "! "));
+  if (child.signalCode) {
+    throw new Error(`hung for ${HANG_MS / 1000} s: ${line}\n${said}`);
+  }
+  const lines = `${said}exit ${child.exitCode}`.split("\n");
+  return { lines: [...lines, ...listing(cwd)], seconds };
 }
 
 // ---- First, typical runs. If one fails, its message says why, and no test runs.
 
-/** The seven lines at the start of flags.ts, which ask for all flags at once. */
-const EXAMPLE = /^```ts\n(.*?)^```/ms
-  .exec(SOURCE.replace(/^ \* ?/gm, ""))![1]!
-  .replace(/^import .*/, "");
-
-beforeAll(async () => {
-  using server = await serve({ ch: http("404 No") }, () => Bun.sleep(20));
-  const line = "bun flags.ts us ch br --dest got -s $S";
-  const { lines } = await run(line, { server });
-  const failure = "! CH: HTTP 404 No: SERVER/ch/ch.gif";
-  const last = "2 of 3 downloads in #s";
-  const seen = ["BR", "US", last, failure, "exit 1", "got: BR US"];
-  expect(lines, line).toEqual(seen);
-  const demo = await run("bun other.ts --demo br", { other: EXAMPLE });
-  const shown = ["BR", "1 downloads in #s", "exit 0", "demo, made up: BR"];
-  expect(demo.lines, "the example, with --demo").toEqual(shown);
-});
+/** The script in the first comment of flags.ts, which asks for all at once. */
+const [, EXAMPLE = "no example in flags.ts"] =
+  /^```ts\nimport [^\n]*\n(.*?)^```/ms.exec(SOURCE.replace(/^ \* ?/gm, "")) ??
+  [];
 
 const CODES = "BD BR CD CN DE EG ET FR ID IN IR JP MX NG PH PK RU TR US VN";
 
-describe.concurrent("bun flags.ts", () => {
-  test("saves the 20 flags in downloaded/, in alphabetical order", async () => {
-    using server = await serve();
-    const { lines } = await run("bun flags.ts -s $S", { server });
-    const shown = [CODES, "20 downloads in #s", "exit 0"];
-    expect(lines).toEqual([...shown, `downloaded: ${CODES}`]);
-    const asked = CODES.toLowerCase().split(" ");
-    expect(server.asked).toEqual(asked.map((cc) => `/flags/${cc}/${cc}.gif`));
-    expect(server.sockets.length, "connections").toBe(1);
-  });
+beforeAll(async () => {
+  using server = await serve({ ch: http("404 No") }, () => Bun.sleep(20));
+  const line = "bun flags.ts -s $S; bun flags.ts us ch br --dest got -s $S";
+  const { lines } = await run(line, { server });
+  expect(lines, `the first typical run, ${line}`).toEqual([
+    ...[CODES, "20 downloads in #s", "BR", "US", "2 of 3 downloads in #s"],
+    ...["! CH: HTTP 404 No: SERVER/ch/ch.gif", "exit 1"],
+    ...[`downloaded: ${CODES}`, "got: BR US"],
+  ]);
+  expect(server.sockets.length, "connections: the 404 closes one").toBe(3);
+  const demo = await run("bun other.ts --demo br", { other: EXAMPLE });
+  const shown = ["BR", "1 downloads in #s", "exit 0", "demo, made up: BR"];
+  expect(demo.lines, "the example, run with --demo br").toEqual(shown);
+});
 
+describe.concurrent("bun flags.ts", () => {
   test("shows each code, with its flag saved, before asking for the next", async () => {
     const cwd = folder({ shown: "" });
     const seen: string[] = [];
@@ -233,7 +225,8 @@ describe.concurrent("bun flags.ts", () => {
       seen.push(`${shown}shown, ${files} saved`);
     });
     const line = "bun flags.ts br cn us --dest got -s $S > shown";
-    await run(line, { server, cwd });
+    const { lines } = await run(line, { server, cwd });
+    expect(lines[0]).toBe("exit 0");
     const second = "BR shown, BR.gif saved";
     const third = "BR CN shown, BR.gif,CN.gif saved";
     expect(seen).toEqual(["shown,  saved", second, third]);
@@ -250,7 +243,8 @@ describe.concurrent("bun flags.ts", () => {
   test("takes a server in capitals, with slashes and a blank at its end", async () => {
     using server = await serve();
     server.url = server.origin.replace("http", "HTTP");
-    await run("bun flags.ts br -s $S'/@a/b// '", { server });
+    const { lines } = await run("bun flags.ts br -s $S'/@a/b// '", { server });
+    expect(lines[0]).toBe("BR");
     expect(server.asked).toEqual(["/@a/b/br/br.gif"]);
   });
 });
@@ -364,19 +358,13 @@ describe.concurrent("a flag that cannot be saved is reported,", () => {
     expect(lines).toEqual([...report, "exit 1", older]);
   });
 
-  test("and a proxy that is down is not mistaken for the server", async () => {
+  test("even if it lies with a proxy, or with https for http", async () => {
     using server = await serve();
-    const env = { HTTP_PROXY: "http://127.0.0.1:1" };
-    const { lines } = await run("bun flags.ts br -s $S", { server, env });
-    expect(lines[1]).toBe("! BR: ECONNREFUSED fetching SERVER/br/br.gif");
-    expect(server.asked).toEqual([]);
-  });
-
-  test("and so is a server that does not speak https", async () => {
-    using server = await serve();
-    const line = "bun flags.ts br -s https${S#http}";
+    const line = `bun flags.ts br -s https\${S#http}
+      export HTTP_PROXY=http://127.0.0.1:1; bun flags.ts us -s $S`;
     const { lines } = await run(line, { server });
-    expect(lines[1]).toBe("! BR: EPROTO fetching SERVER/br/br.gif");
+    expect(lines).toContain("! BR: EPROTO fetching SERVER/br/br.gif");
+    expect(lines).toContain("! US: ECONNREFUSED fetching SERVER/us/us.gif");
   });
 });
 
@@ -410,11 +398,12 @@ describe.concurrent("a flag is saved", () => {
     fs.symlinkSync("target", join(cwd, "US.gif"));
     using server = await serve();
     const line = `exec 3<BR.gif; umask 022; bun flags.ts br us --dest . -s $S
-      cat <&3; echo " is read on"; stat -c %A BR.gif`;
+      cat <&3; echo " is read on"`;
     const { lines } = await run(line, { server, cwd });
     const shown = ["BR US", "2 downloads in #s", "older is read on"];
     const files = [".: BR US", 'target: 8 bytes, "precious"'];
-    expect(lines).toEqual([...shown, "-rw-r--r--", "exit 0", ...files]);
+    expect(lines).toEqual([...shown, "exit 0", ...files]);
+    expect(fs.statSync(join(cwd, "BR.gif")).mode & 0o777).toBe(0o644);
   });
 
   test("by each of three scripts that save in one folder at once", async () => {
@@ -425,10 +414,10 @@ describe.concurrent("a flag is saved", () => {
       await promise; // of an answer, once all three have asked
     });
     const one = "bun flags.ts --dest got -s $S";
-    const line = `${one} & ${one} & ${one}; wait`;
+    const line = `${one} & a=$!; ${one} & b=$!; ${one}; wait $a && wait $b`;
     const { lines } = await run(line, { server });
-    const count = (line: string) => lines.filter((it) => it === line).length;
-    expect(count("20 downloads in #s"), lines.join("\n")).toBe(3);
+    const ends = lines.filter((line) => line.endsWith("20 downloads in #s"));
+    expect(ends, lines.join("\n")).toHaveLength(3);
     expect(lines.slice(-2)).toEqual(["exit 0", `got: ${CODES}`]);
   });
 });
@@ -457,13 +446,13 @@ describe.concurrent("the time limit", () => {
 
   test("is 6.1 seconds, if nothing is said, or longer, as told", async () => {
     using server = await serve({}, () => Bun.sleep(6400));
-    const [usual, longer] = await Promise.all([
+    const [short, long] = await Promise.all([
       run("bun flags.ts br -s $S", { server }),
       run("bun flags.ts br -t 300 -s $S", { server }),
     ]);
-    expect(usual.lines[1]).toBe(`! BR: ${late}`);
-    expect(usual.seconds, "seconds").toBeWithin(6.1, 10);
-    expect(longer.lines[0]).toBe("BR");
+    expect(short.lines).toContain(`! BR: ${late}`);
+    expect(short.seconds, "seconds").toBeWithin(6.1, 10);
+    expect(long.lines).toContain("BR");
   });
 
   test("is not counted anew when the answer begins", async () => {
@@ -472,41 +461,43 @@ describe.concurrent("the time limit", () => {
     });
     const line = "bun flags.ts br -t 3 -s $S";
     const { lines, seconds } = await run(line, { server });
-    expect(lines[1]).toBe(`! BR: ${late}`);
+    expect(lines).toContain(`! BR: ${late}`);
     expect(seconds, "seconds, with -t 3").toBeWithin(3, 5.4);
   });
 });
 
 describe.concurrent("the command line", () => {
   test("is refused with a rule, and nothing is begun", async () => {
-    const table = `
-      --timeout: seconds above 0, up to 300 <= -t 0 | -t 300.1 | -t soon
-      --delay: seconds above 0, up to 4 <= --delay 0 | --delay 4.1 | --delay=
-      --busy: a whole number above 0 <= --busy 0 | --busy 1.5 | --busy=
-      --server: a URL with http(s)://, without user, ? or # <= -s example.test
-        | --server= | -s ftp://x.test | -s xhttp://x.test/y | -s http://x.test?
-        | -s http://x.test# | -s http://me@x.test | -s https://:secret@x.test
-      --server: not for a demo, which brings its own <= --demo -s http://x.test
-        | --delay 1 -s http://x.test | --busy 1 -s http://x.test
-      not a two-letter country code: "usa" <= usa | br usa
-      Option '-t' argument is ambiguous <= -t -5
-      Unknown option '--foo' <= --foo
-      Unknown option 'd' <= -demo | -delay 1 | -dest x
-      Unknown option 'b' <= -busy 5`;
-    const rows: [line: string, rule: string][] = [];
-    for (const row of table.trim().split(/\n {6}(?! )/)) {
-      const [rule = "", all = ""] = row.split(" <= ");
-      for (const line of all.split("|")) rows.push([line.trim(), rule]);
-    }
-    const other = `for (const [line] of ${JSON.stringify(rows)}) {
+    const demo = "--server: not for a demo, which brings its own";
+    const url = "--server: a URL with http(s)://, without user, ? or #";
+    const refused = [
+      ["--timeout: seconds above 0, up to 300", "-t 0", "-t 300.1", "-t soon"],
+      ["--delay: seconds above 0, up to 4", "--delay 0", "--delay 4.1"],
+      ["--delay: seconds above 0, up to 4", "--delay="],
+      ["--busy: a whole number above 0", "--busy 0", "--busy 1.5", "--busy="],
+      [url, "-s example.test", "-s ftp://x.test", "-s xhttp://x.test/y"],
+      [url, "-s http://x.test?", "-s http://x.test#", "--server="],
+      [url, "-s http://me@x.test", "-s https://:secret@x.test"],
+      [demo, "--demo -s http://x.test", "--delay 1 -s http://x.test"],
+      [demo, "--busy 1 -s http://x.test"],
+      ['not a two-letter country code: "usa"', "usa", "br usa"],
+      ["Option '-t' argument is ambiguous", "-t -5"],
+      ["Unknown option '--foo'", "--foo"],
+      ["Unknown option 'd'", "-demo", "-delay 1", "-dest x"],
+      ["Unknown option 'b'", "-busy 5"],
+    ].flatMap(([rule, ...lines]) => lines.map((line) => ({ line, rule })));
+    const other = `for (const { line } of ${JSON.stringify(refused)}) {
       console.error("$ " + line);
       await main(() => console.log("begun"), line.split(" "));
+      console.error("exit", process.exitCode);
+      process.exitCode = 0;
     }`;
     const { lines } = await run("bun other.ts", { other });
-    const expected = rows.flatMap(([line, rule]) => {
-      return [`! $ ${line}`, `! ${rule}`, "! Try 'bun other.ts --help'."];
+    const help = "! Try 'bun other.ts --help'.";
+    const expected = refused.flatMap(({ line, rule }) => {
+      return [`! $ ${line}`, `! ${rule}`, help, "! exit 2"];
     });
-    expect(lines).toEqual([...expected, "exit 2"]);
+    expect(lines).toEqual([...expected, "exit 0"]);
   });
 
   test("is refused with a folder that cannot be made", async () => {
@@ -561,7 +552,7 @@ const ABSENT = [..."AQWXY"].flatMap((a) => [..."ABCHJKQWXY"].map((b) => a + b));
 const ALL_70 = [...ABSENT, CODES].join(" ");
 
 describe.concurrent("the demo", () => {
-  test("saves in demo/, so that real flags stay, after 0.1 s or so each", async () => {
+  test("saves in demo/, so that real flags stay", async () => {
     const { lines, seconds } = await run("bun flags.ts --demo");
     const shown = [CODES, "20 downloads in #s", "exit 0"];
     expect(lines).toEqual([...shown, `demo, made up: ${CODES}`]);
@@ -583,7 +574,7 @@ describe.concurrent("the demo", () => {
     expect(lines.at(-1)).toBe(`x, made up: ${CODES}`);
   });
 
-  test("answers after half of --delay to one and a half, at random", async () => {
+  test("answers after --delay or so, at random, but not before half of it", async () => {
     const other = `await main(async (codes, { baseUrl }) => {
       const times = await Promise.all(codes.map(async (cc) => {
         const start = performance.now();
@@ -595,14 +586,13 @@ describe.concurrent("the demo", () => {
     });`;
     const { lines } = await run(`bun other.ts --delay 2 ${ALL_70}`, { other });
     const [first = 0, last = 0] = lines[0]!.split(" ").map(Number);
-    // Answers of the first 40 % or the last 40 % are missing from 70 once in 10
-    // to the 15th. What is added is for a machine that has other things to do.
+    // That the first or the last 40 % of the range stay empty is too unlikely.
     expect(first, "ms of the quickest of 70").toBeWithin(1000, 1800);
     expect(last, "ms of the slowest of 70").toBeWithin(2200, 3900);
   });
 
   test("answers 503 at once to what is beyond --busy", async () => {
-    const line = "bun other.ts --busy 7 --delay 4 -t 1.9"; // flags need 2 s
+    const line = "bun other.ts --busy 7 --delay 4 -t 1"; // flags need 2 s
     const { lines } = await run(line, { other: EXAMPLE });
     const busy = /^! (..): HTTP 503 Service Unavailable: SERVER\/..\/..\.gif$/;
     const late = /^! (..): no whole answer within the time limit$/;
@@ -641,7 +631,8 @@ describe.concurrent("the demo", () => {
     const exception = { no_proxy: "", NO_PROXY: "localhost" };
     const env = { HTTP_PROXY: proxy.origin, ...exception };
     server.url = server.url.replace("127.0.0.1", "localhost");
-    await run("bun other.ts", { other, server, env });
+    const { lines } = await run("bun other.ts", { other, server, env });
+    expect(lines).toContain("exit 0");
     expect(proxy.asked).toEqual(["http://x.test/flags/br/br.gif"]);
     expect(server.asked).toEqual(["/flags/us/us.gif"]);
   });
@@ -754,13 +745,16 @@ describe.concurrent("getFlag", () => {
     using server = await serve();
     const codes = ["", "B", "B1", "BRA", "br\n", "\u212Ae", "\u00df", "../x"];
     const other = `for (const cc of [...${JSON.stringify(codes)}, "br", "BR"]) {
-      const flag = getFlag(cc, OPTIONS).catch((error) => error.name);
-      console.log((await flag).length, await flag);
+      const flag = getFlag(cc, OPTIONS).then((bytes) => bytes.length);
+      console.log(await flag.catch((error) => error.name));
     }`;
-    const line = "bun other.ts | cut -c -13 | uniq -c";
-    const { lines } = await run(line, { server, other });
-    const [refused, got] = ["      8 10 RangeError", "      2 4007 Uint8Arr"];
-    expect(lines.slice(0, 2)).toEqual([refused, got]);
+    const { lines } = await run("bun other.ts", { server, other });
+    expect(lines).toEqual([
+      ...Array(8).fill("RangeError"),
+      "4007",
+      "4007",
+      "exit 0",
+    ]);
     expect(server.asked).toEqual(["/flags/br/br.gif", "/flags/br/br.gif"]);
   });
 
@@ -771,8 +765,8 @@ describe.concurrent("getFlag", () => {
       us: http("200 OK", PAGE),
     });
     const other = `const failure = (cc, options) =>
-      getFlag(cc, { ...OPTIONS, timeoutMs: 500, ...options }).catch((it) => it);
-      console.log((await failure("de")).name);
+      getFlag(cc, { ...OPTIONS, ...options }).catch((it) => it);
+      console.log((await failure("de", { timeoutMs: 300 })).name);
       const refused = await failure("br", { baseUrl: "http://127.0.0.1:1" });
       console.log(refused instanceof TypeError, refused.code);
       for (const cc of ["in", "us"]) {
@@ -821,18 +815,12 @@ describe.concurrent("downloadOne", () => {
         await downloadOne("BR", OPTIONS, async () => { throw error; });
       }`;
     const { lines } = await run("bun other.ts", { other });
-    expect(lines).toEqual([
-      "! BR: no Error",
-      "! BR: no reason",
-      "! BR: no reason",
-      "! BR: AggregateError",
-      "! BR: too far",
-      "! BR: a file",
-      "! BR: no code fetching http://x.test",
-      "! BR: EIO fetching http://x",
-      "! BR: two lines or three .",
-      "exit 0",
-    ]);
+    const reasons = [
+      ...["no Error", "no reason", "no reason", "AggregateError", "too far"],
+      ...["a file", "no code fetching http://x.test", "EIO fetching http://x"],
+      "two lines or three .",
+    ].map((reason) => `! BR: ${reason}`);
+    expect(lines).toEqual([...reasons, "exit 0"]);
   });
 });
 
@@ -903,7 +891,7 @@ describe.concurrent("main", () => {
 
   test("calls a function with what the command line says", async () => {
     const line = `bun other.ts
-      bun other.ts us br -t 0.0015 --dest a/b -s http://x.test/y
+      bun other.ts us br --timeout 0.0015 --dest a/b --server http://x.test/y
       bun other.ts br -t 300`;
     const { lines } = await run(line, { other: given });
     const url = "https://www.fluentpython.com/data/flags";
@@ -983,44 +971,50 @@ describe.concurrent.skipIf(!read("README.md"))("README.md", () => {
   const beside = (other = {}) => folder({ ...scripts, ...other });
 
   test("has a lesson that is written beside flags.ts, over no other script", async () => {
-    const names = ["concurrent.ts", "bounded.ts", "timeline.ts", "retry.ts"];
+    const names = Object.keys(scripts);
     const files = ["README.md", "package.json", "bunfig.toml"];
     const cwd = folder(Object.fromEntries(files.map((it) => [it, read(it)])));
-    const line = `bun run lesson; echo // mine >> retry.ts; bun run lesson
-      echo > README.md; bun run lesson; tail -n 1 retry.ts`;
+    const line = `bun run lesson; echo // mine >> mistakes.ts; bun run lesson
+      tail -n 1 mistakes.ts; echo > README.md; bun run lesson`;
     const { lines } = await run(line, { cwd });
     expect(lines.slice(0, -3)).toEqual([
       ...names,
       "concurrent.ts is there already",
       "bounded.ts is there already",
       "timeline.ts is there already",
-      "retry.ts is there, and differs from README.md",
-      ...["// mine", "! README.md has no script", "exit 0"],
+      "retry.ts is there already",
+      "mistakes.ts is there, and differs from README.md",
+      ...["// mine", "! README.md has no script", "exit 1"],
     ]);
-    for (const name of names.slice(0, 3)) {
+    for (const name of names.slice(0, -1)) {
       expect(fs.readFileSync(join(cwd, name), "utf8")).toBe(scripts[name]!);
     }
     const ignored = expect.arrayContaining([...names, ".env", "errors"]);
     expect(read(".gitignore").split("\n")).toEqual(ignored);
   });
 
-  const first = `$ bun flags.ts --demo\n${blocks("text")[0]}`;
-  const shown = [first, ...blocks("console")].flatMap((block) =>
+  const demos = blocks("sh")
+    .join("")
+    .match(/^.*flags.ts --demo/gm)!;
+  const first = demos.map((line) => `$ ${line}\n${blocks("text")[0]}`);
+  const shown = [...first, ...blocks("console")].flatMap((block) =>
     [...block.matchAll(/^\$ (.*)\n((?:(?!\$ ).*\n)*)/gm)].map(
       ([, command, output]) => [command!, output!] as const,
     ),
   );
 
   test.each(shown)("shows what one sees of %s", async (command, output) => {
-    /** Without what chance does: bars, and which codes come first. */
+    /** Without what chance does: codes in another order, bars, and tries. */
     const told = (text: string) =>
       usual(text)
-        .replace(/^([a-z]{2}) [█░ ]+$/gm, "$1 and a bar")
-        .replace(/^.*, again in .*\n/gm, "") // and the codes around it:
+        .replace(/^([a-z]{2}) [█░ ]+\n/gm, (row) =>
+          command.includes("retry") ? "" : `${row.slice(0, 2)}, and a bar\n`,
+        )
+        .replace(/^\d+ of 20/m, "some of 20") // 5, or more on a busy machine
         .replace(/^([A-Z]{2}[ \n])+/gm, (codes) => {
           if (command.includes("flags.ts")) return codes; // in order
-          if (text.includes("5 of 20")) return `${codes.length / 3} codes\n`;
-          return `${codes.trim().split(/\s/).sort().join(" ")}\n`;
+          if (text.includes(" of 20")) return "(some codes)";
+          return codes.trim().split(/\s/).sort().join(" ");
         });
     const { lines } = await run(`{ ${command}; } 2>&1`, { cwd: beside() });
     const [real] = lines.join("\n").split(/^exit /m);
@@ -1030,12 +1024,11 @@ describe.concurrent.skipIf(!read("README.md"))("README.md", () => {
   test("shows times that a run may take, and bars that fit them", () => {
     const limits: [command: RegExp, from: number, to: number][] = [
       [/^bun (--preload .* )?flags.ts.* br (cn us|ch jp)$/, 0.15, 0.48],
-      [/^bun flags.ts --demo$/, 1.6, 2.4], // 50 to 150 ms each
+      [/^(bun|npx .*) flags.ts --demo$/, 1.6, 2.4], // 50 to 150 ms each
       [/^bun (concurrent|bounded.ts 6)/, 0.05, 0.17],
       [/^bun bounded.ts 5 --busy 5$/, 0.3, 0.6],
-      [/^bun --preload .* bounded.ts 2 --demo br cn us$/, 0.1, 0.32],
       [/^for n in 1 5 20; do bun bounded.ts/, 0.05, 2.4],
-      [/^bun retry.ts/, 0.3, 3], // with pauses
+      [/^bun .*retry.ts/, 0.1, 3], // with pauses
     ];
     for (const [command, output] of shown) {
       const limit = limits.find(([pattern]) => pattern.test(command));
@@ -1054,19 +1047,22 @@ describe.concurrent.skipIf(!read("README.md"))("README.md", () => {
       await fetch(new Request(options.baseUrl + "/x/gb-sct.gif"));
       return downloadMany(codes, options);
     });`;
-    using server = await serve({ br: http("503 No") }, () => Bun.sleep(400));
+    using server = await serve({ br: http("503 No") }, () => Bun.sleep(200));
     const line = `bun --preload ./timeline.ts other.ts br us -s $S
       bun --preload ./timeline.ts flags.ts --help | tail -n 1`;
     const { lines } = await run(line, { cwd: beside(), server, other });
-    // Bars of 16 columns are 400 ms, and more of them are for a busy machine.
-    const chart = lines.join("\n").replace(/([█░]{16}).*$/gm, "$1");
-    expect(chart.replace(/ +/g, " ")).toContain(`
-gb-sct ████████████████
-br ░░░░░░░░░░░░░░░░
-us ████████████████
-█ an answer, ░ a failure, one column 25 ms, 1 at once
- -h, --help show this help and end
-`);
+    expect(lines).toContain("  -h, --help         show this help and end");
+    const chart = lines.join("\n").matchAll(/^(\S+ +)([█░]+)$/gm);
+    const rows = [...chart].map(([, left = "", bar = ""]) => ({ left, bar }));
+    const shown = rows.map(({ left, bar }) => left.trim() + bar[0]);
+    expect(shown, lines.join("\n")).toEqual(["gb-sct█", "br░", "us█"]);
+    const [, ms] = /one column (\d+) ms, 1 at once$/m.exec(lines.join("\n"))!;
+    rows.forEach(({ left, bar }, i) => {
+      const duration = (bar.length + 1) * Number(ms);
+      expect(duration, "ms of an answer").toBeGreaterThanOrEqual(200);
+      const before = rows[i - 1]?.left.length ?? 0;
+      expect(left.length, "the start of a bar").toBeGreaterThan(before);
+    });
   });
 
   test("has a bounded.ts that asks for N at a time, or for 5", async () => {
@@ -1089,10 +1085,11 @@ us ████████████████
       de: (socket) => socket.write(http("429 No")),
       us: (socket) => asked("us") > 1 && socket.write(flag),
     });
-    const line = "bun retry.ts br cn de us -t 1 -s $S";
+    const line = "bun retry.ts br cn de -s $S; bun retry.ts us -t 1 -s $S";
     const { lines } = await run(line, { cwd: beside(), server });
-    expect(lines).toContain("2 of 4 downloads in #s");
-    expect(["br", "cn", "de", "us"].map(asked)).toEqual([3, 1, 6, 2]);
+    const last = ["1 of 3 downloads in #s", "US", "1 downloads in #s"];
+    expect(lines).toEqual(expect.arrayContaining(last));
+    expect(["br", "cn", "de"].map(asked)).toEqual([3, 1, 6]);
     const said = lines.join("\n").matchAll(/^! DE: 429, again in (.*) s$/gm);
     const shares = [...said].map(([, s], i) => Number(s) / 0.1 / 2 ** i);
     expect(shares, "pauses").toHaveLength(5);
@@ -1101,21 +1098,23 @@ us ████████████████
     expect(unlike, `different pauses: ${shares}`).toBeGreaterThan(1);
   });
 
-  const mistakes = blocks("js")
-    .join("")
-    .split(/(?<=^\/\/ .*\n)/m)
-    .map((it) => it.split("// "));
-  test.each(mistakes)("has a mistake: %s", async (code, comment) => {
-    const other = `await main(async (codes, options) => {
-      let count = 0;
-      ${code}
-      return count;
-    });`;
-    const { lines } = await run("bun other.ts --demo br us", { other });
-    const real = lines.join("\n").replaceAll("US BR", "BR US");
-    const seen = [...comment!.matchAll(/"(.*?)"/g)].map(([, it]) => it);
-    expect(real).toMatch(RegExp(seen.join(".*"), "s"));
-  });
+  const comments = scripts["mistakes.ts"]?.match(/\/\/ .*".*": .*$/gm) ?? [];
+  const mistakes = comments.map((it, i) => ({
+    n: i + 1,
+    seen: it.match(/"(.*?)"/g)!,
+  }));
+  test.each(mistakes)(
+    "has a mistake $n that shows $seen",
+    async ({ n, seen }) => {
+      const line = `bun mistakes.ts ${n} --demo br us`;
+      const { lines } = await run(line, { cwd: beside() });
+      let said = lines.join("\n").replace("US BR", "BR US");
+      for (const part of seen.map((it) => it.slice(1, -1))) {
+        expect(said).toContain(part);
+        said = said.slice(said.indexOf(part));
+      }
+    },
+  );
 
   test("names the Bun and the tests of CI", () => {
     const { devDependencies, engines } = JSON.parse(read("package.json"));

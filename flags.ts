@@ -24,7 +24,7 @@
  * });
  * ```
  *
- * The lines between the book's functions and `main` can be skipped at first.
+ * With little time, read the book's functions, and skip the rest up to `main`.
  */
 import * as fs from "node:fs";
 import { basename, join } from "node:path";
@@ -38,12 +38,12 @@ export const POP20_CC: readonly string[] = Object.freeze(
 export const BASE_URL = "https://www.fluentpython.com/data/flags";
 /** Where they go: a folder in the working directory. */
 export const DEST_DIR = "downloaded";
-/** Milliseconds for a whole flag, to its last byte: the book's 6.1 seconds. */
+/** Milliseconds for a whole flag, to its last byte: 6.1 s, as in the book. */
 export const TIMEOUT_MS = 6100;
 
 /**
- * Where flags come from, where they go, and how long each may take. No function
- * has defaults: a script that forgot its options would ask the book's site.
+ * Where flags come from, where they go, and how long each may take. Options are
+ * handed on, always: with defaults, who forgot them would ask the book's site.
  */
 export interface DownloadOptions {
   baseUrl: string; // what stands before /br/br.gif in a URL
@@ -51,7 +51,7 @@ export interface DownloadOptions {
   timeoutMs: number; // milliseconds for a whole flag
 }
 
-/** The book's site, for scripts without `main`. */
+/** The book's site: for the command line, and for scripts without `main`. */
 export const DEFAULTS: Readonly<DownloadOptions> = Object.freeze({
   baseUrl: BASE_URL,
   destDir: DEST_DIR,
@@ -115,7 +115,7 @@ export async function getFlag(
  * the flag was saved. The book's `download_one`.
  *
  * @param get gets the image: {@link getFlag}, or a function that calls it.
- * @throws mistakes in a script: a ReferenceError, a TypeError not of `fetch`.
+ * @throws mistakes in a script: ReferenceError, or TypeError without a `path`.
  */
 export async function downloadOne(
   cc: string,
@@ -180,7 +180,7 @@ function isMistake(error: unknown): boolean {
 
 /** Writes a file as a whole or not at all, and makes its folder if needed. */
 async function replaceFile(folder: string, name: string, bytes: Uint8Array) {
-  const isBytes = bytes instanceof Uint8Array; // and no promise of them
+  const isBytes = bytes instanceof Uint8Array; // a promise is none
   if (!isBytes) throw new TypeError("no bytes to save: is an await missing?");
   // A path could lead out of the folder, and "", "." and ".." are folders.
   check(/^[^/\\]*[^/\\.]$/.test(name), `not the name of a file: "${name}"`);
@@ -228,7 +228,7 @@ export function explain(error: unknown): string {
   const { name, message, code, path } = Object(error);
   let words = String(message || name || error || "no reason");
   if (name === "TimeoutError") words = "no whole answer within the time limit";
-  // Behind a proxy or a redirect, another server than that of the URL may fail.
+  // With a proxy or a redirect, it may not be the URL's own server that failed.
   const url = error instanceof TypeError ? path : undefined;
   if (url) words = `${code ?? words} fetching ${url}`;
   // A server chooses some words: control characters could color the terminal.
@@ -276,8 +276,8 @@ async function readCommandLine(args: readonly string[]) {
   const isPlainUrl = /^https?:\/\/[^@/]+\/[^?#]*$/.test(href);
   const timeout = Number(values.timeout ?? DEFAULTS.timeoutMs / 1000);
   const delay = Number(values.delay ?? DELAY_S);
-  // Bun itself gives up on a silent server after some 360 s. And the demo may
-  // take one and a half times the delay, which should be within the time limit.
+  // Bun itself gives up on a silent server after some 360 s. The demo's answers
+  // take up to one and a half times the delay: 6 s at most, within TIMEOUT_MS.
   check(timeout > 0 && timeout <= 300, "--timeout: seconds above 0, up to 300");
   check(delay > 0 && delay <= 4, "--delay: seconds above 0, up to 4");
   check(/^[1-9]\d*$/.test(busy ?? "1"), "--busy: a whole number above 0");
@@ -331,7 +331,8 @@ function startDemoServer({ delay, busy }: { delay: number; busy: number }) {
 /**
  * Reads the command line, by default `Bun.argv.slice(2)`, calls the downloader
  * and reports how long it took. Throws what the downloader throws. The exit
- * status will be 1 if a flag was not saved, and 2 if nothing was begun.
+ * status will be 1 if the downloader's count is not that of the codes, and 2 if
+ * nothing was begun.
  */
 export async function main(
   downloader: Downloader,
