@@ -12,8 +12,8 @@
  *
  * `--demo` makes up the flags and needs no network. Without it, they come from
  * the book's web site. Other scripts import this file and give `main` another
- * function to call. Saved beside this file as `concurrent.ts`, these lines ask
- * for all flags at once, and `bun concurrent.ts --demo` takes about 0.15 s:
+ * function to call. Save these lines beside this file as `concurrent.ts`, and
+ * `bun concurrent.ts --demo` gets all flags at once, in about 0.15 s:
  *
  * ```ts
  * import { downloadOne, main } from "./flags.ts";
@@ -30,7 +30,7 @@ import * as fs from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 
-/** Codes (ISO 3166) of the 20 most populous countries, in upper case. */
+/** The book's 20 most populous countries: ISO 3166 codes, in upper case. */
 export const POP20_CC: readonly string[] = Object.freeze(
   "CN IN US ID BR PK NG BD RU JP MX PH VN ET EG DE IR TR CD FR".split(" "),
 );
@@ -42,8 +42,8 @@ export const DEST_DIR = "downloaded";
 export const TIMEOUT_MS = 6100;
 
 /**
- * Where flags come from, where they go, and how long each may take. Options are
- * handed on, always: with defaults, who forgot them would ask the book's site.
+ * Where flags come from, where they go, and how long each may take. There is no
+ * default, since a script that forgot its options would ask the book's site.
  */
 export interface DownloadOptions {
   baseUrl: string; // what stands before /br/br.gif in a URL
@@ -51,7 +51,7 @@ export interface DownloadOptions {
   timeoutMs: number; // milliseconds for a whole flag
 }
 
-/** The book's site: for the command line, and for scripts without `main`. */
+/** What the command line starts from. Scripts without `main` can do so, too. */
 export const DEFAULTS: Readonly<DownloadOptions> = Object.freeze({
   baseUrl: BASE_URL,
   destDir: DEST_DIR,
@@ -59,8 +59,8 @@ export const DEFAULTS: Readonly<DownloadOptions> = Object.freeze({
 });
 
 /**
- * What {@link main} calls and times. It gets its own copy of the sorted codes,
- * shows each flag as {@link downloadOne} does, and returns how many were saved.
+ * What {@link main} calls and times. It gets a sorted copy of the codes, shows
+ * each flag as {@link downloadOne} does, and returns how many were saved.
  */
 export type Downloader = (
   codes: string[],
@@ -87,7 +87,7 @@ export async function saveFlag(
  *
  * @throws RangeError, before any request, if `cc` is not two letters A to Z.
  * @throws what `fetch` throws: if time is up, an error whose `name` is
- * "TimeoutError"; if the network fails, a `TypeError` with a `code`.
+ * "TimeoutError"; if the network fails, a `TypeError` with `code` and `path`.
  * @throws Error if the answer is no flag. Its `cause` is the `Response`, with a
  * `status` such as 404, or 200 for an incomplete GIF.
  */
@@ -110,9 +110,8 @@ export async function getFlag(
 }
 
 /**
- * Gets a flag, saves it as `${cc}.gif` and shows `cc`, which should be in upper
- * case. A failure is shown, too, so that the other flags go on. Returns whether
- * the flag was saved. The book's `download_one`.
+ * Gets a flag, saves it as `${cc}.gif`, shows `cc`, and returns true. A failure
+ * is shown, too, and returns false. The code should be in upper case.
  *
  * @param get gets the image: {@link getFlag}, or a function that calls it.
  * @throws mistakes in a script: ReferenceError, or TypeError without a `path`.
@@ -122,6 +121,7 @@ export async function downloadOne(
   options: DownloadOptions,
   get: typeof getFlag = getFlag,
 ): Promise<boolean> {
+  running++;
   try {
     const image = await get(cc, options);
     await saveFlag(image, `${cc}.gif`, options);
@@ -131,6 +131,8 @@ export async function downloadOne(
     if (isMistake(error)) throw error;
     showFailure(cc, error);
     return false;
+  } finally {
+    running--;
   }
 }
 
@@ -165,7 +167,7 @@ function badAnswer(response: Response, why: string): Error {
   return new Error(`${why.trimEnd()}: ${response.url}`, { cause: response });
 }
 
-/** A login page has another start, and an image that was cut another end. */
+/** A login page does not start as a GIF, and a part of one does not end so. */
 function isCompleteGif(image: Uint8Array): boolean {
   const startsAsGif = Buffer.from("GIF8").equals(image.subarray(0, 4));
   return startsAsGif && image.at(-1) === 0x3b; // the byte that ends a GIF
@@ -180,7 +182,7 @@ function isMistake(error: unknown): boolean {
 
 /** Writes a file as a whole or not at all, and makes its folder if needed. */
 async function replaceFile(folder: string, name: string, bytes: Uint8Array) {
-  const isBytes = bytes instanceof Uint8Array; // a promise is none
+  const isBytes = bytes instanceof Uint8Array; // and no "[object Promise]"
   if (!isBytes) throw new TypeError("no bytes to save: is an await missing?");
   // A path could lead out of the folder, and "", "." and ".." are folders.
   check(/^[^/\\]*[^/\\.]$/.test(name), `not the name of a file: "${name}"`);
@@ -198,6 +200,7 @@ async function replaceFile(folder: string, name: string, bytes: Uint8Array) {
 }
 
 // ---- Showing ----
+let running = 0; // downloads that have not ended
 let lineIsOpen = false; // true after a code, as the next one shares its line
 
 /** Shows that a flag was saved: the book's `print(cc, end=' ', flush=True)`. */
@@ -206,7 +209,7 @@ export function showCode(cc: string): void {
   lineIsOpen = true;
 }
 
-/** Shows why a flag was not saved, or news of it, on standard error. */
+/** Shows why a flag was not saved, or is tried again, on standard error. */
 export function showFailure(cc: string, error: unknown): void {
   endLine();
   console.error(`${cc}: ${explain(error)}`);
@@ -228,7 +231,7 @@ export function explain(error: unknown): string {
   const { name, message, code, path } = Object(error);
   let words = String(message || name || error || "no reason");
   if (name === "TimeoutError") words = "no whole answer within the time limit";
-  // With a proxy or a redirect, it may not be the URL's own server that failed.
+  // A proxy or the target of a redirect may be at fault: hence "fetching".
   const url = error instanceof TypeError ? path : undefined;
   if (url) words = `${code ?? words} fetching ${url}`;
   // A server chooses some words: control characters could color the terminal.
@@ -251,8 +254,8 @@ Downloads country flags. Defaults are in parentheses.
       --busy N       implies --demo: 503 for requests beyond N at once
   -h, --help         show this help and end`;
 
-/** Makes the folder, too, or shows the help and returns undefined. */
-async function readCommandLine(args: readonly string[]) {
+/** Reads the command line and makes the folder. `--help` gives undefined. */
+async function prepare(args: readonly string[]) {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
@@ -276,9 +279,9 @@ async function readCommandLine(args: readonly string[]) {
   const isPlainUrl = /^https?:\/\/[^@/]+\/[^?#]*$/.test(href);
   const timeout = Number(values.timeout ?? DEFAULTS.timeoutMs / 1000);
   const delay = Number(values.delay ?? DELAY_S);
-  // Bun itself gives up on a silent server after some 360 s. The demo's answers
-  // take up to one and a half times the delay: 6 s at most, within TIMEOUT_MS.
+  // Bun itself gives up on a silent server after some 360 s.
   check(timeout > 0 && timeout <= 300, "--timeout: seconds above 0, up to 300");
+  // The demo takes up to one and a half times as long: 6 s, within TIMEOUT_MS.
   check(delay > 0 && delay <= 4, "--delay: seconds above 0, up to 4");
   check(/^[1-9]\d*$/.test(busy ?? "1"), "--busy: a whole number above 0");
   check(isPlainUrl, "--server: a URL with http(s)://, without user, ? or #");
@@ -330,15 +333,14 @@ function startDemoServer({ delay, busy }: { delay: number; busy: number }) {
 
 /**
  * Reads the command line, by default `Bun.argv.slice(2)`, calls the downloader
- * and reports how long it took. Throws what the downloader throws. The exit
- * status will be 1 if the downloader's count is not that of the codes, and 2 if
- * nothing was begun.
+ * and reports how long it took. Throws what the downloader throws. The status
+ * will be 1 if flags are missing or still run, and 2 if nothing was begun.
  */
 export async function main(
   downloader: Downloader,
   args: readonly string[] = Bun.argv.slice(2),
 ): Promise<void> {
-  const command = await readCommandLine(args).catch(refuse);
+  const command = await prepare(args).catch(refuse);
   if (!command) return;
   const { codes, options, demo } = command;
   const baseUrl = demo ? startDemoServer(demo) : options.baseUrl;
@@ -349,11 +351,9 @@ export async function main(
   endLine();
   const ofAll = count === codes.length ? "" : ` of ${codes.length}`;
   print(`${count}${ofAll} downloads in ${seconds.toFixed(2)}s\n`);
-  if (count !== codes.length) process.exitCode = 1;
-  // Codes that come after this line belong to downloads that nobody awaited.
-  process.once("exit", () => {
-    if (lineIsOpen) showFailure("too late", "is an await missing?");
-  });
+  if (running > 0) console.error(`${running} still run: is an await missing?`);
+  if (running > 0 || count !== codes.length) process.exitCode = 1;
+  process.once("exit", endLine); // if codes came after that
 }
 
 // True if this file is run, and false if it is imported.
