@@ -202,10 +202,13 @@ const CODES = "BD BR CD CN DE EG ET FR ID IN IR JP MX NG PH PK RU TR US VN";
 
 beforeAll(async () => {
   using server = await serve({ ch: http("404 No") }, () => Bun.sleep(20));
-  const line = "bun flags.ts -s $S; bun flags.ts us ch br --dest got -s $S";
+  const line = `bun flags.ts -s $S; bun flags.ts -demo; echo status $?
+    bun flags.ts us ch br --dest got -s $S`;
   const { lines } = await run(line, { server });
   expect(lines, `the first typical run, ${line}`).toEqual([
-    ...[CODES, "20 downloads in #s", "BR", "US", "2 of 3 downloads in #s"],
+    ...[CODES, "20 downloads in #s", "status 2"],
+    ...["BR", "US", "2 of 3 downloads in #s"],
+    ...["! Unknown option 'd'", "! Try 'bun flags.ts --help'."],
     ...["! CH: HTTP 404 No: SERVER/ch/ch.gif", "exit 1"],
     ...[`downloaded: ${CODES}`, "got: BR US"],
   ]);
