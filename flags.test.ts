@@ -9,7 +9,7 @@ import zlib from "node:zlib";
 // The tests run lines of shell, with servers on this machine, and compare what
 // a user sees. Where they are not about time, they wait for events. A line that
 // hangs is ended after this time, and its test fails and shows what it had said.
-const HANG_MS = 25_000;
+const HANG_MS = 20_000;
 setDefaultTimeout(3 * HANG_MS);
 
 // What a tester has set for Bun or Node is not meant for the scripts run here.
@@ -159,7 +159,9 @@ async function run(
   { cwd = folder(), env = {}, server = { url: "" }, other = "" } = {},
 ) {
   fs.writeFileSync(join(cwd, "flags.ts"), SOURCE);
-  if (other) fs.writeFileSync(join(cwd, "other.ts"), IMPORTS + other);
+  const imports = other === EXAMPLE ? "" : IMPORTS;
+  if (other) fs.writeFileSync(join(cwd, "other.ts"), imports + other);
+  // `$0` is this very Bun, for whoever types bun, or npx with four words before.
   const shell = `bun() { "$0" "$@"; }; npx() { shift 4; bun "$@"; }; ${line}`;
   const shown = folder();
   const [out, err] = [join(shown, "out"), join(shown, "err")];
@@ -185,7 +187,7 @@ async function run(
   const seconds = Number(/ in (\d+\.\d\d)s$/m.exec(output)?.[1]);
   const said = usual(output + errors.replace(/^(?=.)/gm, "! "));
   if (child.signalCode) {
-    throw new Error(`hung for ${HANG_MS / 1000} s: ${line}\n${said}`);
+    throw new Error(`hung: ${line}\nafter it said: ${said || "nothing"}`);
   }
   const lines = `${said}exit ${child.exitCode}`.split("\n");
   return { lines: [...lines, ...listing(cwd)], seconds };
@@ -195,8 +197,7 @@ async function run(
 
 /** The script in the first comment of flags.ts, which asks for all at once. */
 const [, EXAMPLE = "no example in flags.ts"] =
-  /^```ts\nimport [^\n]*\n(.*?)^```/ms.exec(SOURCE.replace(/^ \* ?/gm, "")) ??
-  [];
+  /^```ts\n(.*?)^```/ms.exec(SOURCE.replace(/^ \* ?/gm, "")) ?? [];
 
 const CODES = "BD BR CD CN DE EG ET FR ID IN IR JP MX NG PH PK RU TR US VN";
 
@@ -205,17 +206,17 @@ beforeAll(async () => {
   const line = `bun flags.ts -s $S; bun flags.ts -demo; echo status $?
     bun flags.ts us ch br --dest got -s $S`;
   const { lines } = await run(line, { server });
-  expect(lines, `the first typical run, ${line}`).toEqual([
+  const said = "No other test is run, since this first run failed: ";
+  expect(lines, said + line).toEqual([
     ...[CODES, "20 downloads in #s", "status 2"],
     ...["BR", "US", "2 of 3 downloads in #s"],
     ...["! Unknown option 'd'", "! Try 'bun flags.ts --help'."],
     ...["! CH: HTTP 404 No: SERVER/ch/ch.gif", "exit 1"],
     ...[`downloaded: ${CODES}`, "got: BR US"],
   ]);
-  expect(server.sockets.length, "connections: the 404 closes one").toBe(3);
   const demo = await run("bun other.ts --demo br", { other: EXAMPLE });
   const shown = ["BR", "1 downloads in #s", "exit 0", "demo, made up: BR"];
-  expect(demo.lines, "the example, run with --demo br").toEqual(shown);
+  expect(demo.lines, `${said}the example --demo br`).toEqual(shown);
 });
 
 describe.concurrent("bun flags.ts", () => {
@@ -235,12 +236,14 @@ describe.concurrent("bun flags.ts", () => {
     expect(seen).toEqual(["shown,  saved", second, third]);
   });
 
-  test("takes codes in any case, repeats once, and makes all folders", async () => {
+  test("takes codes in any case, repeats once, and asks in order", async () => {
     using server = await serve();
     const line = "bun flags.ts us Br US bR --dest a/b -s $S";
     const { lines } = await run(line, { server });
     const shown = ["BR US", "2 downloads in #s", "exit 0"];
     expect(lines).toEqual([...shown, "a/b: BR US"]);
+    expect(server.asked).toEqual(["/flags/br/br.gif", "/flags/us/us.gif"]);
+    expect(server.sockets, "one connection").toHaveLength(1);
   });
 
   test("takes a server in capitals, with slashes and a blank at its end", async () => {
@@ -476,7 +479,7 @@ describe.concurrent("the command line", () => {
     const refused = [
       ["--timeout: seconds above 0, up to 300", "-t 0", "-t 300.1", "-t soon"],
       ["--delay: seconds above 0, up to 4", "--delay 0", "--delay 4.1"],
-      ["--delay: seconds above 0, up to 4", "--delay="],
+      ["--delay: seconds above 0, up to 4", "--delay=", "--delay soon"],
       ["--busy: a whole number above 0", "--busy 0", "--busy 1.5", "--busy="],
       [url, "-s example.test", "-s ftp://x.test", "-s xhttp://x.test/y"],
       [url, "-s http://x.test?", "-s http://x.test#", "--server="],
@@ -496,11 +499,15 @@ describe.concurrent("the command line", () => {
       process.exitCode = 0;
     }`;
     const { lines } = await run("bun other.ts", { other });
-    const help = "! Try 'bun other.ts --help'.";
-    const expected = refused.flatMap(({ line, rule }) => {
-      return [`! $ ${line}`, `! ${rule}`, help, "! exit 2"];
+    const said = lines
+      .join("\n")
+      .split(/^! \$ /m)
+      .slice(1);
+    const end = "! Try 'bun other.ts --help'.\n! exit 2\n";
+    refused.forEach(({ line, rule }, i) => {
+      expect(said[i]).toStartWith(`${line}\n! ${rule}\n${end}`);
     });
-    expect(lines).toEqual([...expected, "exit 0"]);
+    expect(lines.at(-1)).toBe("exit 0");
   });
 
   test("is refused with a folder that cannot be made", async () => {
@@ -541,7 +548,7 @@ describe.concurrent("the command line", () => {
       "  -s, --server URL   where flags are (https://www.fluentpython.com/data/flags)",
       "      --dest DIR     where to save them (downloaded)",
       "  -t, --timeout SEC  give up on a flag after SEC seconds (6.1)",
-      "      --demo         make up the flags of the 20, in demo/: needs no network",
+      "      --demo         make up flags for those 20, in demo/: needs no network",
       "      --delay SEC    implies --demo: about SEC seconds for a flag (0.1)",
       "      --busy N       implies --demo: 503 for requests beyond N at once",
       "  -h, --help         show this help and end",
@@ -589,9 +596,9 @@ describe.concurrent("the demo", () => {
     });`;
     const { lines } = await run(`bun other.ts --delay 2 ${ALL_70}`, { other });
     const [first = 0, last = 0] = lines[0]!.split(" ").map(Number);
-    // That the first or the last 40 % of the range stay empty is too unlikely.
-    expect(first, "ms of the quickest of 70").toBeWithin(1000, 1800);
-    expect(last, "ms of the slowest of 70").toBeWithin(2200, 3900);
+    // Once in a million times, a part of the range has none of 70 answers.
+    expect(first, "ms of the quickest of 70").toBeWithin(1000, 1450);
+    expect(last, "ms of the slowest of 70").toBeWithin(2600, 3900);
   });
 
   test("answers 503 at once to what is beyond --busy", async () => {
@@ -616,13 +623,9 @@ describe.concurrent("the demo", () => {
 
   test("needs no proxy, whatever the user has set", async () => {
     const HTTP_PROXY = "http://127.0.0.1:1";
-    for (const env of [
-      { HTTP_PROXY },
-      { HTTP_PROXY, no_proxy: "a.test", NO_PROXY: "b.test" },
-    ]) {
-      const { lines } = await run("bun flags.ts --demo br", { env });
-      expect(lines[0], JSON.stringify(env)).toBe("BR");
-    }
+    const env = { HTTP_PROXY, no_proxy: "a.test", NO_PROXY: "b.test" };
+    const { lines } = await run("bun flags.ts --demo br", { env });
+    expect(lines[0]).toBe("BR");
   });
 
   test("leaves the user's proxy and its exceptions in force", async () => {
@@ -1024,7 +1027,7 @@ describe.concurrent.skipIf(!read("README.md"))("README.md", () => {
     expect(told(real!)).toBe(told(output));
   });
 
-  test("shows times that a run may take, and bars that fit them", () => {
+  test("has times that fit the delays of the demo, and bars that fit the times", () => {
     const limits: [command: RegExp, from: number, to: number][] = [
       [/^bun (--preload .* )?flags.ts.* br (cn us|ch jp)$/, 0.15, 0.48],
       [/^(bun|npx .*) flags.ts --demo$/, 1.6, 2.4], // 50 to 150 ms each
@@ -1033,6 +1036,7 @@ describe.concurrent.skipIf(!read("README.md"))("README.md", () => {
       [/^for n in 1 5 20; do bun bounded.ts/, 0.05, 2.4],
       [/^bun .*retry.ts/, 0.1, 3], // with pauses
     ];
+    expect(shown).toHaveLength(13);
     for (const [command, output] of shown) {
       const limit = limits.find(([pattern]) => pattern.test(command));
       const [, from = NaN, to = NaN] = limit ?? [];
@@ -1097,24 +1101,21 @@ describe.concurrent.skipIf(!read("README.md"))("README.md", () => {
     const shares = [...said].map(([, s], i) => Number(s) / 0.1 / 2 ** i);
     expect(shares, "pauses").toHaveLength(5);
     for (const share of shares) expect(share, "pause").toBeWithin(0.4, 1.6);
-    const unlike = new Set(shares).size;
-    expect(unlike, `different pauses: ${shares}`).toBeGreaterThan(1);
+    const range = Math.max(...shares) - Math.min(...shares);
+    expect(range, `of the pauses, which are ${shares}`).toBeGreaterThan(0.1);
   });
 
-  const comments = scripts["mistakes.ts"]?.match(/\/\/ .*".*": .*$/gm) ?? [];
-  const mistakes = comments.map((it, i) => ({
-    n: i + 1,
-    seen: it.match(/"(.*?)"/g)!,
-  }));
-  test.each(mistakes)(
-    "has a mistake $n that shows $seen",
-    async ({ n, seen }) => {
-      const line = `bun mistakes.ts ${n} --demo br us`;
+  test("has five mistakes that show what stands beside them", async () => {
+    const comments = scripts["mistakes.ts"]!.match(/\/\/ .*".*": .*$/gm)!;
+    expect(comments).toHaveLength(5);
+    for (const [i, comment] of comments.entries()) {
+      const line = `bun mistakes.ts ${i + 1} --demo br us`;
       const { lines } = await run(line, { cwd: beside() });
       const said = lines.join("\n").replace("US BR", "BR US");
-      for (const part of seen) expect(said).toContain(part.slice(1, -1));
-    },
-  );
+      const seen = comment.match(/(?<=")[^",]+(?=")/g)!;
+      for (const part of seen) expect(said, line).toContain(part);
+    }
+  });
 
   test("names the Bun and the tests of CI", () => {
     const { devDependencies, engines } = JSON.parse(read("package.json"));

@@ -24,7 +24,7 @@
  * });
  * ```
  *
- * With little time, read the book's functions, and skip the rest up to `main`.
+ * Short of time? Read the book's functions below, and then only `main`.
  */
 import * as fs from "node:fs";
 import { basename, join } from "node:path";
@@ -42,8 +42,8 @@ export const DEST_DIR = "downloaded";
 export const TIMEOUT_MS = 6100;
 
 /**
- * Where flags come from, where they go, and how long each may take. There is no
- * default, since a script that forgot its options would ask the book's site.
+ * Where flags come from, where they go, and how long each may take. All three
+ * are required: else, a script that forgot them would ask the book's site.
  */
 export interface DownloadOptions {
   baseUrl: string; // what stands before /br/br.gif in a URL
@@ -51,7 +51,7 @@ export interface DownloadOptions {
   timeoutMs: number; // milliseconds for a whole flag
 }
 
-/** What the command line starts from. Scripts without `main` can do so, too. */
+/** The command line's defaults, also for scripts that do not call `main`. */
 export const DEFAULTS: Readonly<DownloadOptions> = Object.freeze({
   baseUrl: BASE_URL,
   destDir: DEST_DIR,
@@ -113,15 +113,15 @@ export async function getFlag(
  * Gets a flag, saves it as `${cc}.gif`, shows `cc`, and returns true. A failure
  * is shown, too, and returns false. The code should be in upper case.
  *
- * @param get gets the image: {@link getFlag}, or a function that calls it.
- * @throws mistakes in a script: ReferenceError, or TypeError without a `path`.
+ * @param get gets and checks the image: {@link getFlag}, or what calls it.
+ * @throws mistakes in a script: any ReferenceError, a TypeError without `path`.
  */
 export async function downloadOne(
   cc: string,
   options: DownloadOptions,
   get: typeof getFlag = getFlag,
 ): Promise<boolean> {
-  running++;
+  running++; // so that main can tell that an await is missing
   try {
     const image = await get(cc, options);
     await saveFlag(image, `${cc}.gif`, options);
@@ -167,7 +167,7 @@ function badAnswer(response: Response, why: string): Error {
   return new Error(`${why.trimEnd()}: ${response.url}`, { cause: response });
 }
 
-/** A login page does not start as a GIF, and a part of one does not end so. */
+/** Rejects other files, such as a login page, and GIFs that are cut off. */
 function isCompleteGif(image: Uint8Array): boolean {
   const startsAsGif = Buffer.from("GIF8").equals(image.subarray(0, 4));
   return startsAsGif && image.at(-1) === 0x3b; // the byte that ends a GIF
@@ -182,7 +182,7 @@ function isMistake(error: unknown): boolean {
 
 /** Writes a file as a whole or not at all, and makes its folder if needed. */
 async function replaceFile(folder: string, name: string, bytes: Uint8Array) {
-  const isBytes = bytes instanceof Uint8Array; // and no "[object Promise]"
+  const isBytes = bytes instanceof Uint8Array; // a promise is not
   if (!isBytes) throw new TypeError("no bytes to save: is an await missing?");
   // A path could lead out of the folder, and "", "." and ".." are folders.
   check(/^[^/\\]*[^/\\.]$/.test(name), `not the name of a file: "${name}"`);
@@ -192,7 +192,7 @@ async function replaceFile(folder: string, name: string, bytes: Uint8Array) {
   const temporary = `${path}.${crypto.randomUUID()}.tmp`;
   try {
     await Bun.write(temporary, bytes);
-    fs.renameSync(temporary, path); // quicker than asking a thread to do so
+    fs.renameSync(temporary, path); // saves a trip to a thread
   } catch (error) {
     await fs.promises.rm(temporary).catch(() => {}); // if there is one
     throw new Error(`${Object(error).code} saving ${path}`, { cause: error });
@@ -223,7 +223,7 @@ function endLine(): void {
 function print(text: string): void {
   try {
     fs.writeSync(1, text); // 1 is standard output
-  } catch {} // Downloads go on without an output, as with `| head -c 3`.
+  } catch {} // Downloads go on if the reader has left, as `head` does.
 }
 
 /** Says what went wrong, in one line: what {@link showFailure} shows. */
@@ -231,7 +231,7 @@ export function explain(error: unknown): string {
   const { name, message, code, path } = Object(error);
   let words = String(message || name || error || "no reason");
   if (name === "TimeoutError") words = "no whole answer within the time limit";
-  // A proxy or the target of a redirect may be at fault: hence "fetching".
+  // A proxy or a redirect, not the URL, may be at fault: hence "fetching".
   const url = error instanceof TypeError ? path : undefined;
   if (url) words = `${code ?? words} fetching ${url}`;
   // A server chooses some words: control characters could color the terminal.
@@ -249,7 +249,7 @@ Downloads country flags. Defaults are in parentheses.
   -s, --server URL   where flags are (${BASE_URL})
       --dest DIR     where to save them (${DEST_DIR})
   -t, --timeout SEC  give up on a flag after SEC seconds (${TIMEOUT_MS / 1000})
-      --demo         make up the flags of the 20, in demo/: needs no network
+      --demo         make up flags for those 20, in demo/: needs no network
       --delay SEC    implies --demo: about SEC seconds for a flag (${DELAY_S})
       --busy N       implies --demo: 503 for requests beyond N at once
   -h, --help         show this help and end`;
@@ -261,7 +261,7 @@ async function prepare(args: readonly string[]) {
     allowPositionals: true,
     options: {
       server: { type: "string", short: "s" },
-      dest: { type: "string" }, // with -d, -demo would mean a folder "emo"
+      dest: { type: "string" }, // no short -d: -demo would mean -d emo
       timeout: { type: "string", short: "t" },
       demo: { type: "boolean" },
       delay: { type: "string" },
@@ -281,7 +281,7 @@ async function prepare(args: readonly string[]) {
   const delay = Number(values.delay ?? DELAY_S);
   // Bun itself gives up on a silent server after some 360 s.
   check(timeout > 0 && timeout <= 300, "--timeout: seconds above 0, up to 300");
-  // The demo takes up to one and a half times as long: 6 s, within TIMEOUT_MS.
+  // An answer takes up to 1.5 times the delay: 6 s, less than TIMEOUT_MS.
   check(delay > 0 && delay <= 4, "--delay: seconds above 0, up to 4");
   check(/^[1-9]\d*$/.test(busy ?? "1"), "--busy: a whole number above 0");
   check(isPlainUrl, "--server: a URL with http(s)://, without user, ? or #");
@@ -296,7 +296,7 @@ async function prepare(args: readonly string[]) {
 }
 
 function refuse(error: unknown): void {
-  // The first sentence is enough. The advice behind it is seldom to the point.
+  // Only the first sentence is kept, as the advice after it seldom helps.
   console.error(explain(error).replace(/\. (Did|To) .*/, ""));
   const isAboutFolder = "path" in Object(error);
   if (!isAboutFolder) console.error(`Try 'bun ${SCRIPT} --help'.`);
@@ -308,7 +308,7 @@ function refuse(error: unknown): void {
 const DEMO_GIF = "R0lGODlhAwACAJEAAACbm////45ErQAAACwAAAAAAwACAAACBEQoMCoAOw==";
 
 function startDemoServer({ delay, busy }: { delay: number; busy: number }) {
-  // Otherwise, `fetch` would ask a user's proxy even for this machine.
+  // Otherwise, a user's proxy would get even requests to this machine.
   const { no_proxy, NO_PROXY } = process.env;
   process.env["no_proxy"] = `${no_proxy || NO_PROXY || ""},127.0.0.1`;
   const server = Bun.serve({
@@ -334,7 +334,7 @@ function startDemoServer({ delay, busy }: { delay: number; busy: number }) {
 /**
  * Reads the command line, by default `Bun.argv.slice(2)`, calls the downloader
  * and reports how long it took. Throws what the downloader throws. The status
- * will be 1 if flags are missing or still run, and 2 if nothing was begun.
+ * is 1 if flags are missing or downloads still run, 2 if `args` are wrong.
  */
 export async function main(
   downloader: Downloader,
@@ -353,7 +353,7 @@ export async function main(
   print(`${count}${ofAll} downloads in ${seconds.toFixed(2)}s\n`);
   if (running > 0) console.error(`${running} still run: is an await missing?`);
   if (running > 0 || count !== codes.length) process.exitCode = 1;
-  process.once("exit", endLine); // if codes came after that
+  process.once("exit", endLine); // for codes shown later
 }
 
 // True if this file is run, and false if it is imported.
