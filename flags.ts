@@ -192,7 +192,7 @@ async function replaceFile(folder: string, name: string, bytes: Uint8Array) {
   const temporary = `${path}.${crypto.randomUUID()}.tmp`;
   try {
     await Bun.write(temporary, bytes);
-    fs.renameSync(temporary, path); // saves a trip to a thread
+    fs.renameSync(temporary, path); // quicker than an awaited one
   } catch (error) {
     await fs.promises.rm(temporary).catch(() => {}); // if there is one
     throw new Error(`${Object(error).code} saving ${path}`, { cause: error });
