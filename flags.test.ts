@@ -55,7 +55,6 @@ function folder(files: Record<string, string> = {}): string {
 const gif = (cc: string) =>
   Buffer.from(`GIF89a${cc.toLowerCase().repeat(2000)};`);
 
-// In ImageMagick and giflib it is teal, white and violet, in two rows.
 const DEMO_GIF = "R0lGODlhAwACAJEAAACbm////45ErQAAACwAAAAAAwACAAACBEQoMCoAOw==";
 
 /** Folders and the flags in them, such as "got: BR CN", and all other files. */
@@ -494,18 +493,16 @@ describe.concurrent("the command line", () => {
     ].flatMap(([rule, ...lines]) => lines.map((line) => ({ line, rule })));
     const other = `for (const { line } of ${JSON.stringify(refused)}) {
       console.error("$ " + line);
-      await main(() => console.log("begun"), line.split(" "));
+      await main(() => console.error("begun"), line.split(" "));
       console.error("exit", process.exitCode);
       process.exitCode = 0;
     }`;
     const { lines } = await run("bun other.ts", { other });
-    const said = lines
-      .join("\n")
-      .split(/^! \$ /m)
-      .slice(1);
+    const text = lines.join("\n").replace(/exit 0$/, "");
+    const said = text.split("! $ ").slice(1);
     const end = "! Try 'bun other.ts --help'.\n! exit 2\n";
     refused.forEach(({ line, rule }, i) => {
-      expect(said[i]).toStartWith(`${line}\n! ${rule}\n${end}`);
+      expect(said[i]).toBe(`${line}\n! ${rule}\n${end}`);
     });
   });
 
@@ -523,7 +520,9 @@ describe.concurrent("the command line", () => {
 
   // Root may write everywhere, but not as a user of a namespace without it.
   const user = process.getuid?.() === 0 ? ["unshare", "--user"] : ["env"];
-  const testAsUser = test.skipIf(!Bun.spawnSync([...user, "true"]).success);
+  const canBeUser =
+    Bun.which(user[0]!) && Bun.spawnSync([...user, "true"]).success;
+  const testAsUser = test.skipIf(!canBeUser);
   testAsUser("is refused with a folder that cannot be written", async () => {
     const cwd = folder({ "got/": "" });
     using server = await serve();
@@ -937,9 +936,11 @@ describe.concurrent("main", () => {
   });
 
   test("times the downloader, not what comes before", async () => {
-    const other = `await main(() => 1, Array(1_000_000).fill("br"));`;
-    const { seconds } = await run("bun other.ts", { other }); // reading takes 0.3
-    expect(seconds).toBeWithin(0, 0.12);
+    const other = `const start = performance.now();
+      await main(() => 1, Array(1_000_000).fill("br"));
+      console.log((performance.now() - start) / 1000);`;
+    const { lines, seconds } = await run("bun other.ts", { other });
+    expect(seconds, "seconds").toBeLessThan(Number(lines[1]) / 2);
   });
 
   test("sets the status 1 if it gets another number, and no later success hides that", async () => {
@@ -999,9 +1000,8 @@ describe.concurrent.skipIf(!read("README.md"))("README.md", () => {
     expect(read(".gitignore").split("\n")).toEqual(ignored);
   });
 
-  const demos = blocks("sh")
-    .join("")
-    .match(/^.*flags.ts --demo/gm)!;
+  const commands = blocks("sh").join("");
+  const demos = commands.match(/^.*flags.ts --demo/gm) ?? [];
   const first = demos.map((line) => `$ ${line}\n${blocks("text")[0]}`);
   const shown = [...first, ...blocks("console")].flatMap((block) =>
     [...block.matchAll(/^\$ (.*)\n((?:(?!\$ ).*\n)*)/gm)].map(
