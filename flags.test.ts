@@ -1009,14 +1009,14 @@ describe.concurrent.skipIf(!read("README.md"))("README.md", () => {
     ),
   );
 
-  test.each(shown)("shows what one sees of %s", async (command, output) => {
-    /** Without what chance does: codes in another order, bars, and tries. */
+  test.each(shown)("shows, chance aside, %s", async (command, output) => {
+    /** Leaves out chance: codes in another order, bars, and tries. */
     const told = (text: string) =>
       usual(text)
         .replace(/^([a-z]{2}) [█░ ]+\n/gm, (row) =>
           command.includes("retry") ? "" : `${row.slice(0, 2)}, and a bar\n`,
         )
-        .replace(/^\d+ of 20/m, "some of 20") // 5, or more on a busy machine
+        .replace(/^[5-9] of 20/m, "some of 20") // more on a busy machine
         .replace(/^([A-Z]{2}[ \n])+/gm, (codes) => {
           if (command.includes("flags.ts")) return codes; // in order
           if (text.includes(" of 20")) return "(some codes)";
